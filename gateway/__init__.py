@@ -1,0 +1,3 @@
+"""An LLM gateway that remembers conversations."""
+
+__version__ = "0.1.0"

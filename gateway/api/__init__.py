@@ -1,0 +1,1 @@
+"""HTTP: the data plane, management, probes."""

@@ -1,0 +1,464 @@
+"""The configuration: frozen structs, one YAML file, `${NAME}` for secrets.
+
+Reading is pure: text and an environment mapping go in, a Config comes out, or a ConfigError that names the key.
+An unknown key is an error. What is not built yet is accepted at its default and refused at any other value.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_type_hints
+
+import msgspec
+import yaml
+from msgspec import Struct, field
+
+ProviderKind = Literal["openai", "openai-responses", "anthropic", "gemini"]
+SessionMode = Literal["history", "affinity", "off"]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)?")
+_BYTES = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(:-([^}]*))?\}")
+
+
+class ConfigError(Exception):
+    """A mistake in the configuration; the message says where and what to do."""
+
+
+class Duration(float):
+    """Seconds; written `250ms`, `30s`, `15m`, `24h`, `30d`."""
+
+
+class Size(int):
+    """Bytes; written `64KiB`, `8MiB`, or a plain number."""
+
+
+class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every section: an unknown key is an error."""
+
+
+class Server(_Base, frozen=True):
+    """Where and how the gateway listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    max_body: Size = Size(32 << 20)
+    max_concurrency: int = 2000
+    shutdown_grace: Duration = Duration(60)
+
+
+class ClientKey(_Base, frozen=True):
+    """A key that clients use. Exactly one of `key` and `sha256` (hex of the key's SHA-256)."""
+
+    id: str
+    key: str = ""
+    sha256: str = ""
+    owner: str = ""
+    models: tuple[str, ...] = ("*",)
+    sessions: SessionMode = "history"
+
+
+class Auth(_Base, frozen=True):
+    """Who may use the data plane."""
+
+    mode: Literal["keys", "none"] = "keys"
+    keys: tuple[ClientKey, ...] = ()
+
+
+class Management(_Base, frozen=True):
+    """The management API; without a key its routes do not exist. `sha256` may stand in for `key`."""
+
+    key: str = ""
+    sha256: str = ""
+    port: int | None = None
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class FileSessions(_Base, frozen=True):
+    """Where the file store keeps sessions."""
+
+    directory: str = "~/.local/share/gateway/sessions"
+
+
+class RedisSessions(_Base, frozen=True):
+    """How Redis is reached. `timeout` bounds a command, `connect_timeout` a connection."""
+
+    url: str = "redis://localhost:6379/0"
+    mode: Literal["single", "sentinel", "cluster"] = "single"
+    prefix: str = "gw:"
+    timeout: Duration = Duration(0.25)
+    connect_timeout: Duration = Duration(0.25)
+
+
+class Sessions(_Base, frozen=True):
+    """Rules of sessions: what is kept, for how long, and what happens when the store is down."""
+
+    store: Literal["file", "redis"] = "file"
+    ttl: Duration = Duration(24 * 3600)
+    max_age: Duration = Duration(30 * 86400)
+    max_turns: int = 1000
+    max_bytes: Size = Size(8 << 20)
+    max_sessions: int = 0
+    partial_turns: Literal["keep", "drop"] = "keep"
+    conflict: Literal["order", "reject"] = "order"
+    on_failure: Literal["stateless", "reject"] = "stateless"
+    file: FileSessions = FileSessions()
+    redis: RedisSessions = RedisSessions()
+
+
+class History(_Base, frozen=True):
+    """How much history is put in front of a new message."""
+
+    max_turns: int = 200
+
+
+class Routing(_Base, frozen=True):
+    """How a target is chosen and how often another one is tried."""
+
+    strategy: Literal["round-robin", "weighted", "least-busy"] = "round-robin"
+    attempts: int = 3
+    deadline: Duration = Duration(600)
+
+
+class Streaming(_Base, frozen=True):
+    """`keepalive`: how long a stream may be silent before a comment is sent."""
+
+    keepalive: Duration = Duration(15)
+
+
+class Timeouts(_Base, frozen=True):
+    """Limits of one attempt: to connect, to the first event or the reply, between two pieces of a stream."""
+
+    connect: Duration = Duration(5)
+    first_event: Duration = Duration(120)
+    idle: Duration = Duration(60)
+
+
+class Credential(_Base, frozen=True):
+    """One account at a provider. `id` names it in logs; made from its place in the list if absent."""
+
+    key: str
+    id: str = ""
+    weight: int = 1
+
+
+class Provider(_Base, frozen=True):
+    """An upstream service. `base_url` is what the vendor's own SDK takes."""
+
+    kind: ProviderKind
+    base_url: str
+    keys: tuple[str | Credential, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] = field(default_factory=dict)
+    proxy: str | None = None
+    timeouts: Timeouts = Timeouts()
+
+
+class Target(_Base, frozen=True):
+    """One way to serve a model. Lower `priority` first; `model` "*" takes what the wildcard matched."""
+
+    provider: str
+    model: str
+    priority: int = 0
+    weight: int = 1
+
+
+class Model(_Base, frozen=True):
+    """A public model name's targets. `context_tokens`: how large a prompt they take, 0 if unknown."""
+
+    targets: tuple[Target, ...]
+    context_tokens: int = 0
+    max_output_tokens: int = 0
+
+
+class Config(_Base, frozen=True):
+    """The whole file."""
+
+    server: Server = Server()
+    auth: Auth = Auth()
+    management: Management = Management()
+    sessions: Sessions = Sessions()
+    history: History = History()
+    routing: Routing = Routing()
+    streaming: Streaming = Streaming()
+    providers: dict[str, Provider] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+
+
+NOT_YET: dict[str, str] = {
+    "management.port": "a port of its own for management",
+    "sessions.conflict": "refusing a second turn at once",
+    "sessions.max_sessions": "a limit of sessions per owner",
+    "sessions.redis.mode": "Redis Sentinel and Cluster",
+    "routing.strategy": "other strategies than round-robin",
+}
+"""Settings that are accepted at their default only, until they are built."""
+
+
+def parse(text: str, environ: Mapping[str, str]) -> Config:
+    """A Config from the text of a YAML file. Raises ConfigError."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"This is not YAML: {exc}") from None
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError("The file must be a mapping of sections such as `server:` and `providers:`.")
+    config = _convert(_substitute(tree, environ, "$"))
+    check(config)
+    return config
+
+
+def from_environment(environ: Mapping[str, str]) -> Config:
+    """A Config without a file: one provider for each vendor's API key in the environment."""
+    vendors: tuple[tuple[str, str, ProviderKind, str, str], ...] = (
+        ("OPENAI_API_KEY", "openai", "openai", "https://api.openai.com/v1", "gpt-*"),
+        ("ANTHROPIC_API_KEY", "anthropic", "anthropic", "https://api.anthropic.com", "claude-*"),
+        ("GEMINI_API_KEY", "gemini", "gemini", "https://generativelanguage.googleapis.com", "gemini-*"),
+    )
+    providers: dict[str, Provider] = {}
+    models: dict[str, Model] = {}
+    for variable, name, kind, base_url, wildcard in vendors:
+        if environ.get(variable):
+            providers[name] = Provider(kind=kind, base_url=base_url, keys=(environ[variable],))
+            targets = (Target(provider=name, model="*"),)
+            models[wildcard] = Model(targets=targets)
+            models[f"{name}/*"] = Model(targets=targets)
+    if not providers:
+        names = ", ".join(variable for variable, *_ in vendors)
+        raise ConfigError(f"There is no provider: give a file with --config, or set one of {names}.")
+    config = Config(providers=providers, models=models)
+    check(config)
+    return config
+
+
+def override(config: Config, environ: Mapping[str, str]) -> Config:
+    """The GATEWAY_* variables over the file. Raises ConfigError."""
+    changes: dict[str, dict[str, Any]] = {}
+    for variable, section, name in (
+        ("GATEWAY_HOST", "server", "host"),
+        ("GATEWAY_PORT", "server", "port"),
+        ("GATEWAY_WORKERS", "server", "workers"),
+        ("GATEWAY_MANAGEMENT_KEY", "management", "key"),
+    ):
+        if value := environ.get(variable):
+            number = name in ("port", "workers")
+            if number and not value.isdecimal():
+                raise ConfigError(f"{variable} must be a number, and is {value!r}.")
+            changes.setdefault(section, {})[name] = int(value) if number else value
+    if url := environ.get("GATEWAY_REDIS_URL"):
+        redis = msgspec.structs.replace(config.sessions.redis, url=url)
+        changes["sessions"] = {"store": "redis", "redis": redis}
+    sections = {
+        section: msgspec.structs.replace(getattr(config, section), **fields) for section, fields in changes.items()
+    }
+    changed = msgspec.structs.replace(config, **sections)
+    check(changed)
+    return changed
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _substitute(tree: Any, environ: Mapping[str, str], path: str) -> Any:  # noqa: ANN401 - YAML is anything
+    if isinstance(tree, dict):
+        return {key: _substitute(value, environ, f"{path}.{key}") for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_substitute(value, environ, f"{path}[{i}]") for i, value in enumerate(tree)]
+    if not isinstance(tree, str):
+        return tree
+
+    def value_of(match: re.Match[str]) -> str:
+        name, has_default, default = match[1], match[2], match[3]
+        found = environ.get(name)
+        if found:
+            return found
+        if has_default:
+            return default
+        raise ConfigError(f"{_dotted(path)}: ${{{name}}} has no value; set it, or write ${{{name}:-default}}.")
+
+    return _VARIABLE.sub(value_of, tree)
+
+
+def _hook(kind: type, value: object) -> object:
+    if kind is Duration:
+        return _duration(value)
+    if kind is Size:
+        return _size(value)
+    raise NotImplementedError(kind)
+
+
+def _duration(value: object) -> Duration:
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"a duration is written 250ms, 30s, 15m, 24h or 30d, not {value!r}")
+    return Duration(float(match[1]) * _SECONDS[match[2]])
+
+
+def _size(value: object) -> Size:
+    match = _SIZE.fullmatch(str(value))
+    if match is None:
+        raise ValueError(f"a size is written 64KiB, 8MiB or as a number of bytes, not {value!r}")
+    return Size(int(match[1]) * _BYTES[match[2]])
+
+
+def _convert(tree: dict[str, Any]) -> Config:
+    try:
+        return msgspec.convert(tree, Config, strict=False, dec_hook=_hook)
+    except msgspec.ValidationError as exc:
+        message, _, path = str(exc).partition(" - at `")
+        raise ConfigError(_explain(message, path.rstrip("`"))) from None
+
+
+def _explain(message: str, path: str) -> str:
+    place = _dotted(path)
+    unknown = re.search(r"unknown field `(.+)`", message)
+    if unknown is None:
+        return f"{place}: {message}" if place else message
+    name = unknown[1]
+    where = f"{place}.{name}" if place else name
+    known = _fields_at(path)
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}."
+    return f"{where}: there is no such key; {hint}"
+
+
+def _dotted(path: str) -> str:
+    return path.removeprefix("$").removeprefix(".")
+
+
+def _fields_at(path: str) -> list[str]:
+    kind: Any = Config
+    for step in re.findall(r"\.([^.\[\]]+)|\[[^\]]*\]", path):
+        kind = _step(kind, step)
+    structs = list(_structs(kind))
+    return sorted({name for struct in structs for name in struct.__struct_fields__})
+
+
+def _step(kind: Any, step: str) -> Any:  # noqa: ANN401 - types are values here
+    for struct in _structs(kind):
+        if step in struct.__struct_fields__:
+            return get_type_hints(struct)[step]
+    arguments = [argument for argument in get_args(kind) if argument not in (str, type(None), ...)]
+    return arguments[-1] if arguments else kind
+
+
+def _structs(kind: Any) -> Iterator[type[Struct]]:  # noqa: ANN401 - types are values here
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        yield kind
+    else:
+        for argument in get_args(kind):
+            yield from _structs(argument)
+
+
+# ---------------------------------------------------------------- checking
+
+
+def check(config: Config) -> None:
+    """What types cannot say. Raises ConfigError with the first mistake."""
+    for problem in (*_early(config), *_server(config), *_keys(config), *_sessions(config), *_routes(config)):
+        raise ConfigError(problem)
+
+
+def _early(config: Config) -> Iterator[str]:
+    default = Config()
+    for path, what in NOT_YET.items():
+        if _at(config, path) != _at(default, path):
+            yield f"{path}: {what} is not available yet; leave it at {_at(default, path)!r}."
+
+
+def _at(config: object, path: str) -> object:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+def _server(config: Config) -> Iterator[str]:
+    server = config.server
+    if not 0 <= server.port <= 65535:  # noqa: PLR2004 - TCP
+        yield f"server.port: a port is 0 to 65535, not {server.port}."
+    if server.workers < 1:
+        yield "server.workers: at least 1."
+    if server.max_concurrency < 1:
+        yield "server.max_concurrency: at least 1."
+    for path in ("routing.attempts", "history.max_turns", "sessions.max_turns", "server.max_body"):
+        if _at(config, path) < 1:  # type: ignore[operator]
+            yield f"{path}: at least 1."
+    open_to_all = config.auth.mode == "keys" and not config.auth.keys
+    if open_to_all and server.host not in ("127.0.0.1", "localhost", "::1"):
+        yield (
+            f"server.host: {server.host} is reachable from outside and there are no client keys; "
+            "add auth.keys, or say auth.mode: none on purpose."
+        )
+
+
+def _keys(config: Config) -> Iterator[str]:
+    seen: set[str] = set()
+    for i, key in enumerate(config.auth.keys):
+        path = f"auth.keys[{i}]"
+        if bool(key.key) == bool(key.sha256):
+            yield f"{path}: give exactly one of `key` and `sha256`."
+        if key.id in seen:
+            yield f"{path}.id: {key.id!r} is there twice."
+        if key.key and key.key == key.id:
+            yield f"{path}.id: it appears in logs, so it must not be the key itself."
+        seen.add(key.id)
+        yield from _hex(key.sha256, f"{path}.sha256")
+    if config.management.key and config.management.sha256:
+        yield "management: give only one of `key` and `sha256`."
+    yield from _hex(config.management.sha256, "management.sha256")
+
+
+def _hex(digest: str, path: str) -> Iterator[str]:
+    if digest and not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+        yield f"{path}: a SHA-256 is 64 hexadecimal digits."
+
+
+def _sessions(config: Config) -> Iterator[str]:
+    sessions = config.sessions
+    for name in ("ttl", "max_age"):
+        if getattr(sessions, name) <= 0:
+            yield f"sessions.{name}: must be longer than nothing."
+    if sessions.max_bytes < 1024:  # noqa: PLR2004 - less would hold no turn
+        yield "sessions.max_bytes: at least 1KiB."
+    if sessions.store == "redis" and not re.match(r"(rediss?|unix)://", sessions.redis.url):
+        yield "sessions.redis.url: it starts with redis://, rediss:// or unix://."
+    if re.search(r"[{}\s]", sessions.redis.prefix):
+        yield "sessions.redis.prefix: no braces and no spaces."
+
+
+def _routes(config: Config) -> Iterator[str]:
+    for name, provider in config.providers.items():
+        yield from _provider(name, provider)
+    for name, model in config.models.items():
+        if not model.targets:
+            yield f"models.{name}: at least one target."
+        if "*" in name and (not name.endswith("*") or name.count("*") > 1):
+            yield f"models.{name}: a wildcard is a `*` at the end."
+        for i, target in enumerate(model.targets):
+            yield from _target(config, name, target, f"models.{name}.targets[{i}]")
+
+
+def _provider(name: str, provider: Provider) -> Iterator[str]:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+        yield f"providers.{name}: a name is letters, digits, dots, dashes and underscores."
+    if not re.match(r"https?://[^/]", provider.base_url):
+        yield f"providers.{name}.base_url: it starts with http:// or https://, and is {provider.base_url!r}."
+    for i, key in enumerate(provider.keys):
+        if isinstance(key, Credential) and key.weight < 1:
+            yield f"providers.{name}.keys[{i}].weight: at least 1."
+
+
+def _target(config: Config, name: str, target: Target, path: str) -> Iterator[str]:
+    if target.provider not in config.providers:
+        near = get_close_matches(target.provider, config.providers, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "define it under `providers`."
+        yield f"{path}.provider: there is no provider {target.provider!r}; {hint}"
+    if target.weight < 1:
+        yield f"{path}.weight: at least 1."
+    if "*" in target.model and not name.endswith("*"):
+        yield f"{path}.model: `*` needs a wildcard in the model's name."

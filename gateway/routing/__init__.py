@@ -1,0 +1,1 @@
+"""Which target serves a request: values in, values out, no I/O."""

@@ -1,0 +1,1 @@
+"""Sessions: what is stored, how requests align with it, and the stores."""

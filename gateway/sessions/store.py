@@ -1,0 +1,235 @@
+"""What a session is, and what a store of sessions promises. Rules S1 to S16 are in ARCHITECTURE.md."""
+
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator
+from functools import cached_property
+from hashlib import sha256
+from typing import Literal, Protocol
+
+from msgspec import Raw, Struct
+
+from gateway.conversation import Origin, Said, Usage
+
+FORMAT = 1
+"""The version of what is stored. Older versions stay readable; a newer one is refused, never guessed at."""
+
+
+class SessionKey(Struct, frozen=True, dict=True):
+    """Whose session (rule S2): the owner of the client key, the owner's end user ("" for none), the id."""
+
+    owner: str
+    user: str
+    id: str
+
+    @cached_property
+    def tag(self) -> str:
+        """22 characters of base64url over owner, user and id: the only thing that reaches a key or a file name."""
+        whole = f"{self.owner}\0{self.user}\0{self.id}".encode()
+        return urlsafe_b64encode(sha256(whole).digest())[:22].decode()
+
+
+class Mark(Struct, frozen=True, array_like=True):
+    """What alignment needs of a turn without loading it.
+
+    `question` and `reply` are digests. `tokens` is what the turn adds to a prompt (the provider's count, or an
+    estimate), `size` the stored bytes. `fresh`: it begins with a user message, not with tool results, so that
+    history may be cut in front of it. `incomplete` and `unconfirmed` are rule S8's. `calls` are ids of tool
+    calls in the reply, `results` ids that the question answers.
+    """
+
+    question: bytes
+    reply: bytes
+    tokens: int = 0
+    size: int = 0
+    fresh: bool = True
+    incomplete: bool = False
+    unconfirmed: bool = False
+    calls: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+
+
+class Turn(Struct, frozen=True, kw_only=True):
+    """One turn, whole: what the client said, what was answered, by whom.
+
+    `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds. `stop` is a value of conversation.Stop.
+    """
+
+    question: Said
+    reply: Said
+    usage: Usage | None = None
+    stop: str = ""
+    at: int = 0
+    elapsed: int = 0
+    incomplete: bool = False
+    format: int = FORMAT
+
+
+class Pin(Struct, frozen=True, array_like=True):
+    """The preferred target: a provider and one of its credentials, by id."""
+
+    provider: str
+    credential: str
+
+
+class Totals(Struct, frozen=True, kw_only=True):
+    """Sums over the session's life, trimmed turns included, replaced ones too: they were paid for."""
+
+    turns: int = 0
+    messages: int = 0
+    usage: Usage = Usage()
+    cost: float = 0.0
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """A session without its turns. Turns `first` to `next - 1` exist; times are Unix milliseconds.
+
+    `generation` is random at creation, `revision` counts every change. `resends` (rule S5): the client keeps its
+    own history. `cut` is the first turn that is still injected (rule S13), 0 when nothing was cut.
+    `system`, `preamble` and `tools` hold what the newest request brought; `tools.messages` has one item.
+    `size` is the bytes of all stored turns.
+    """
+
+    key: SessionKey
+    generation: str
+    revision: int
+    first: int
+    next: int
+    created: int
+    updated: int
+    expires: int
+    size: int = 0
+    cut: int = 0
+    resends: bool = False
+    system: Said | None = None
+    preamble: Said | None = None
+    tools: Said | None = None
+    pin: Pin | None = None
+    last: Origin | None = None
+    totals: Totals = Totals()
+    context: Raw = Raw(b"{}")
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """What a load returns: the head; marks by turn number; the newest turns, by number, contiguous up to the last.
+
+    `marks` always has the last two turns' marks and those of every turn in `turns`; all of them if asked for.
+    """
+
+    head: Head
+    marks: dict[int, Mark]
+    turns: dict[int, Turn]
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Rule S12. Times in seconds, sizes in bytes; `max_sessions` 0 is none."""
+
+    ttl: float
+    max_age: float
+    max_turns: int
+    max_bytes: int
+    max_sessions: int = 0
+
+
+class Append(Struct, frozen=True, kw_only=True):
+    """A turn to store, and everything that changes with it in the same step.
+
+    `token` is unique to the exchange: the same append sent twice stores once.
+    `generation` is the one that was loaded, None if there was no session; `revision` counts only with `replace_from`.
+    `replace_from`: this turn takes the place of all stored turns from that number on; None appends.
+    `system`, `preamble`, `tools`: None keeps what the session has. `resends` can be set, never cleared by None.
+    `pin` is set if the session's pin still equals `pin_was` (compare and set); None keeps it. `drop_pin` with the
+    same comparison removes it.
+    """
+
+    token: str
+    turn: Turn
+    mark: Mark
+    limits: Limits
+    generation: str | None = None
+    revision: int = 0
+    replace_from: int | None = None
+    system: Said | None = None
+    preamble: Said | None = None
+    tools: Said | None = None
+    resends: bool | None = None
+    cut: int | None = None
+    pin: Pin | None = None
+    pin_was: Pin | None = None
+    drop_pin: bool = False
+    messages: int = 0
+    cost: float = 0.0
+
+
+class Appended(Struct, frozen=True):
+    """Turn `number` is stored and durable (`again`: had been before); `trimmed` turns went for the caps."""
+
+    number: int
+    generation: str
+    revision: int
+    trimmed: int = 0
+    again: bool = False
+
+
+class Listed(Struct, frozen=True, kw_only=True):
+    """A page of sessions, newest use first. `next` continues it, None at the end."""
+
+    heads: tuple[Head, ...]
+    next: str | None = None
+
+
+class SessionStore(Protocol):
+    """Where sessions live. Several processes share one store; each method is one atomic step.
+
+    Promised: what `append` returned is seen by every later `load`, from any process. A turn is stored whole or not
+    at all. Numbers are contiguous and never reused while the generation lives. An expired session does not exist.
+    Cost is proportional to what is given or returned, never to the history behind it.
+
+    Every method raises StoreUnavailable when the store is down, slow or refusing, within the store's own time
+    budget; nothing else leaks out of an implementation.
+    """
+
+    name: Literal["file", "redis"]
+
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
+        """The session with its newest `turns` turns (0: none, at most what fits in memory budgets), or None.
+
+        `marks`: the marks of all turns. The session's life is extended to at least `keep` seconds from now.
+        """
+
+    async def append(self, key: SessionKey, append: Append) -> Appended:
+        """Store a turn, making the session if `generation` is None and there is none.
+
+        Raises SessionGone if a generation was loaded and is not there any more, or nothing was loaded and the
+        session was deleted within the last minutes (rule S11); SessionChanged if turns were to be replaced and
+        `revision` is not the current one; SessionLimit; SessionTooLarge if the turn alone exceeds `max_bytes`.
+        """
+
+    async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
+        """Set a turn's `unconfirmed` mark, if turn `number` is still the one that `token` appended."""
+
+    async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
+        """Turns by number, from `first` on, for a reader; does not touch the session's life."""
+
+    async def head(self, key: SessionKey) -> Head | None:
+        """The head alone; does not touch the session's life."""
+
+    async def delete(self, key: SessionKey) -> bool:
+        """Delete at once, with a tombstone (rule S11); whether there was one."""
+
+    async def owners(self, id: str) -> list[SessionKey]:
+        """Every session with this id, whoever owns it: for the management API."""
+
+    async def cleanup(self) -> int:
+        """Remove what has expired; the number removed. A store with native expiry answers 0."""
+
+    async def ping(self) -> None:
+        """Raises StoreUnavailable if the store cannot serve."""
+
+    async def close(self) -> None:
+        """Let go of connections and files."""
+
+    def scan(self) -> AsyncIterator[SessionKey]:
+        """Every session there is, in no order, for export."""
+
+    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
+        """A page, newest use first. Raises GatewayError (INVALID) for a cursor that is not ours."""
