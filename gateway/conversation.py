@@ -6,6 +6,7 @@ parts; system text in mid-conversation is a message of role `system`. Nothing he
 
 from base64 import b64decode, b64encode
 from binascii import Error as BadBase64
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
@@ -138,6 +139,20 @@ class Message(Struct, frozen=True):
 
     role: Role
     parts: tuple[AnyPart, ...]
+
+
+def merged(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The same conversation with neighbours of one role made one message; within a user's, tool results first."""
+    groups: list[Message] = []
+    for message in messages:
+        if groups and groups[-1].role == message.role:
+            parts = groups[-1].parts + message.parts
+            if message.role == "user":
+                parts = tuple(sorted(parts, key=lambda part: not isinstance(part, ToolResult)))
+            groups[-1] = Message(message.role, parts)
+        else:
+            groups.append(message)
+    return tuple(groups)
 
 
 class Said(Struct, frozen=True, array_like=True):

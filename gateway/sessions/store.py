@@ -33,8 +33,8 @@ class Mark(Struct, frozen=True, array_like=True):
 
     `question` and `reply` are digests. `tokens` is what the turn adds to a prompt (the provider's count, or an
     estimate), `size` the stored bytes. `fresh`: it begins with a user message, not with tool results, so that
-    history may be cut in front of it. `incomplete` and `unconfirmed` are rule S8's. `calls` are ids of tool
-    calls in the reply, `results` ids that the question answers.
+    history may be cut in front of it. `incomplete` and `unconfirmed` are rule S8's. `calls` are the ids and names of
+    the reply's tool calls, `results` the ids of the calls that the question answers.
     """
 
     question: bytes
@@ -44,7 +44,7 @@ class Mark(Struct, frozen=True, array_like=True):
     fresh: bool = True
     incomplete: bool = False
     unconfirmed: bool = False
-    calls: tuple[str, ...] = ()
+    calls: tuple[tuple[str, str], ...] = ()
     results: tuple[str, ...] = ()
 
 
