@@ -51,7 +51,8 @@ class Mark(Struct, frozen=True, array_like=True):
 class Turn(Struct, frozen=True, kw_only=True):
     """One turn, whole: what the client said, what was answered, by whom.
 
-    `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds. `stop` is a value of conversation.Stop.
+    `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds.
+    `stop` is a value of conversation.Stop.
     """
 
     question: Said
