@@ -158,7 +158,7 @@ class Provider(_Base, frozen=True):
 
 
 class Target(_Base, frozen=True):
-    """One way to serve a model. Lower `priority` first; `model` "*" takes what the wildcard matched."""
+    """One way to serve a model. Lower `priority` first; A `*` in `model` is the asked name after its last configured slash."""
 
     provider: str
     model: str

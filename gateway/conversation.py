@@ -346,9 +346,11 @@ Event: TypeAlias = Begin | PartBegin | Delta | Signed | PartEnd | Stopped | Spen
 
 
 class ReplyBuilder:
-    """Collects the events of one stream into a Reply."""
+    """Collects the events of one stream into a Reply, up to `limit` characters; beyond it is `overflown`."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 1 << 62) -> None:
+        self._room = limit
+        self.overflown = False
         self._parts: dict[int, AnyPart] = {}
         self._deltas: dict[int, list[str]] = {}
         self._open: set[int] = set()
@@ -361,7 +363,11 @@ class ReplyBuilder:
         """Take the next event."""
         match event:
             case Delta(index, text):
-                self._deltas[index].append(text)
+                self._room -= len(text)
+                if self._room >= 0:
+                    self._deltas[index].append(text)
+                else:
+                    self.overflown = True
             case PartBegin(index, part):
                 self._parts[index] = part
                 self._deltas[index] = []

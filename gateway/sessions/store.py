@@ -71,6 +71,11 @@ class Pin(Struct, frozen=True, array_like=True):
     provider: str
     credential: str
 
+    @property
+    def seat(self) -> tuple[str, str]:
+        """The pair, as routing knows it."""
+        return self.provider, self.credential
+
 
 class Totals(Struct, frozen=True, kw_only=True):
     """Sums over the session's life, trimmed turns included, replaced ones too: they were paid for."""

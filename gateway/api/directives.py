@@ -1,0 +1,120 @@
+"""What a request's headers and body say about its session: an id, a mode, or only where it belongs."""
+
+import re
+from collections.abc import Mapping
+from typing import Literal, cast
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gateway.api.auth import Caller
+from gateway.errors import GatewayError, Kind
+from gateway.sessions.history import Mode
+from gateway.sessions.memory import SessionAsk
+from gateway.sessions.store import SessionKey
+
+ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+USER = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
+AGENT_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "thread-id", "x-session-affinity")
+"""Coding agents send these and keep their own history, so that alone they mean affinity only (design section 3)."""
+
+_FIELDS = ("prompt_cache_key", "conversation", "metadata")
+
+Directive = Literal["auto", "delta", "resend", "off", "reset"]
+
+
+class Directives(Struct, frozen=True):
+    """`session` is set if history is wanted; `affinity` names what the request belongs to, "" for nothing.
+
+    `state` is what X-Session-State says before anything is loaded, "" if the request has no session at all.
+    """
+
+    session: SessionAsk | None
+    affinity: str
+    state: str
+
+
+def read_directives(
+    headers: Mapping[str, str], fields: Mapping[str, Raw], caller: Caller, made_id: str, *, enabled: bool
+) -> Directives:
+    """Read rule S1's headers and the affinity signals. Raises GatewayError (INVALID)."""
+    if caller.sessions == "off":
+        return Directives(None, "", "")
+    given = headers.get("x-session-id")
+    directive = _directive(headers)
+    signal = _signal(headers, fields)
+    affinity_only = caller.sessions == "affinity" or directive == "off" or not enabled
+    if given is None or affinity_only or (_agent(headers) and directive not in ("delta", "resend")):
+        name = given or signal
+        return Directives(None, f"{caller.owner}\0{name}" if name else "", "affinity" if name else "")
+    made = given == "new"
+    key = SessionKey(caller.owner, _user(headers), made_id if made else _id(given))
+    ask = SessionAsk(
+        key=key,
+        mode=cast("Mode", directive),
+        turn=_turn(headers),
+        retry=headers.get("x-stainless-retry-count", "0") not in ("0", ""),
+        made=made,
+    )
+    return Directives(ask, key.tag, "new")
+
+
+def _id(given: str) -> str:
+    if ID.fullmatch(given) is None:
+        message = "X-Session-ID must be 1 to 128 of A-Z a-z 0-9 _ and -, or `new` for one that the gateway makes."
+        raise GatewayError(Kind.INVALID, message, param="X-Session-ID", code="invalid_session_id")
+    return given
+
+
+def _user(headers: Mapping[str, str]) -> str:
+    user = headers.get("x-session-user", "")
+    if user and USER.fullmatch(user) is None:
+        message = "X-Session-User must be 1 to 256 visible ASCII characters."
+        raise GatewayError(Kind.INVALID, message, param="X-Session-User")
+    return user
+
+
+def _directive(headers: Mapping[str, str]) -> Directive:
+    given = headers.get("x-session-history", "auto").strip().lower()
+    if given not in ("auto", "delta", "resend", "off", "reset"):
+        message = f"X-Session-History is delta, resend, off or reset, not {given[:32]!r}."
+        raise GatewayError(Kind.INVALID, message, param="X-Session-History")
+    return cast("Directive", given)
+
+
+def _turn(headers: Mapping[str, str]) -> int | None:
+    given = headers.get("x-session-turn")
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdecimal() and 0 < len(given) <= 9 and int(given) > 0):  # noqa: PLR2004
+        raise GatewayError(Kind.INVALID, "X-Session-Turn is the number of a turn, from 1.", param="X-Session-Turn")
+    return int(given)
+
+
+def _agent(headers: Mapping[str, str]) -> bool:
+    return any(name in headers for name in AGENT_HEADERS)
+
+
+def _signal(headers: Mapping[str, str], fields: Mapping[str, Raw]) -> str:
+    for name in AGENT_HEADERS:
+        if value := headers.get(name):
+            return value[:256]
+    for name in _FIELDS:
+        if name in fields and (value := _field(name, fields[name])):
+            return value[:256]
+    return ""
+
+
+def _field(name: str, raw: Raw) -> str:
+    """A body member that names a conversation: a string, an object with an id, Claude Code's metadata."""
+    try:
+        value = msgspec.json.decode(raw)
+        if name == "metadata":
+            user = value.get("user_id", "") if isinstance(value, dict) else ""
+            inner = msgspec.json.decode(user) if user.startswith("{") else {}
+            return str(inner.get("session_id", "")) if isinstance(inner, dict) else ""
+        if isinstance(value, dict):
+            value = value.get("id", "")
+    except (msgspec.DecodeError, AttributeError):
+        return ""
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,148 @@
+"""The data plane's routes: read the request, let the exchange serve it, tell the client how it went."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from math import ceil
+from secrets import token_hex
+
+from litestar import asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send
+from msgspec import Struct
+
+from gateway.api.auth import Caller, Callers
+from gateway.api.body import read_body
+from gateway.api.directives import read_directives
+from gateway.api.outlet import AsgiOutlet
+from gateway.ask import Ask, Gateway
+from gateway.config import Config
+from gateway.dialects.dialect import Dialect, Request
+from gateway.dialects.sse import COMMENT
+from gateway.errors import GatewayError, Kind
+from gateway.exchange import exchange
+from gateway.metrics import Metrics, Record
+from gateway.watch import Watch
+
+log = logging.getLogger("gateway")
+
+Open = Callable[[Scope, bytes], Request]
+"""Opens a request's body; the path may say more (Gemini)."""
+
+
+class Inference(Struct, kw_only=True):
+    """Serves conversations in every dialect. `finished` is called with the record of each exchange."""
+
+    config: Config
+    gateway: Gateway
+    callers: Callers
+    metrics: Metrics
+    finished: Callable[[Record], None]
+    active: int = 0
+
+    def route(self, paths: list[str], dialect: Dialect, open_request: Open) -> ASGIRouteHandler:
+        """A route of `dialect`."""
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            await _Visit(self, dialect, scope).serve(open_request, receive, send)
+
+        return asgi(paths, copy_scope=False)(serve)
+
+
+class _Visit:
+    """One client, from its request to the end of its reply."""
+
+    def __init__(self, inference: Inference, dialect: Dialect, scope: Scope) -> None:
+        self._of = inference
+        self._dialect = dialect
+        self._scope = scope
+        self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self._watch = Watch(inference.config.routing.deadline)
+        self._record = Record(request_id=token_hex(16), dialect=dialect.NAME)
+        self._common = [("x-request-id", self._record.request_id)]
+        self._ask: Ask | None = None
+
+    async def serve(self, open_request: Open, receive: Receive, send: Send) -> None:
+        """Everything, with an answer for whatever happens."""
+        keepalive = self._of.config.streaming.keepalive
+        out = AsgiOutlet(send, self._watch, keepalive=keepalive, common=self._common)
+        self._of.active += 1
+        self._of.metrics.active.inc()
+        try:
+            await self._exchange(open_request, receive, out)
+            self._record.status = 200
+        except GatewayError as error:
+            await self._fail(error, out)
+        except asyncio.CancelledError:
+            self._record.status, self._record.error = Kind.CLIENT_CLOSED.status, "cancelled"
+            raise
+        except Exception:
+            log.exception("request %s failed", self._record.request_id)
+            message = f"The gateway made a mistake; its log says more under {self._record.request_id}."
+            await self._fail(GatewayError(Kind.INTERNAL, message), out)
+        finally:
+            self._of.active -= 1
+            self._of.metrics.active.dec()
+            out.close()
+            self._watch.close()
+            self._record.duration = self._watch.now - self._watch.started
+            self._of.finished(self._record)
+
+    async def _exchange(self, open_request: Open, receive: Receive, out: AsgiOutlet) -> None:
+        server = self._of.config.server
+        if self._of.active > server.max_concurrency:
+            message = "This worker has as many requests as it takes; try again."
+            raise GatewayError(Kind.UNAVAILABLE, message, code="busy", retry_after=1)
+        if self._scope["method"] != "POST":  # type: ignore[typeddict-item]
+            raise GatewayError(Kind.INVALID, "Use POST here.", code="method_not_allowed")
+        caller = self._of.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
+        self._record.key, self._record.owner = caller.id, caller.owner
+        body = await read_body(receive, self._headers, server.max_body)
+        request = open_request(self._scope, body)
+        out.listen(receive)
+        ask = self._ask = self._asked(request, caller)
+        if request.stream:
+            out.stream(*_framing(request))
+        await exchange(self._of.gateway, ask, out, self._watch, self._record)
+
+    def _asked(self, request: Request, caller: Caller) -> Ask:
+        gateway, record = self._of.gateway, self._record
+        enabled = gateway.memory is not None
+        made_id = f"s_{record.request_id}"
+        directives = read_directives(self._headers, request.fields, caller, made_id, enabled=enabled)
+        record.stream, record.session = request.stream, directives.state
+        if directives.session is None and directives.state:
+            self._common.append(("x-session-state", directives.state))
+        forwarded = self._dialect.FORWARDED_HEADERS
+        return Ask(
+            id=record.request_id,
+            created=int(gateway.wall()),
+            client=self._dialect,
+            request=request,
+            models=caller.models,
+            forwarded={name: value for name, value in self._headers.items() if name in forwarded},
+            session=directives.session,
+            affinity=directives.affinity,
+        )
+
+    async def _fail(self, error: GatewayError, out: AsgiOutlet) -> None:
+        record = self._record
+        record.status, record.error, record.message = error.kind.status, error.kind.label, error.message
+        if error.kind is Kind.CLIENT_CLOSED or out.done:
+            return
+        if out.started and self._ask is not None:
+            await out.finish(self._dialect.reply_encoder(self._ask.head).error(error))
+            return
+        headers = [("x-gateway-attempts", str(len(record.attempts)))] if record.attempts else []
+        if error.retry_after is not None:
+            headers.append(("retry-after", str(max(ceil(error.retry_after), 1))))
+        if self._ask is not None and self._ask.session is not None:
+            headers.append(("x-session-id", self._ask.session.key.id))
+        await out.whole(headers, self._dialect.encode_error(error, record.request_id), error.kind.status)
+
+
+def _framing(request: Request) -> tuple[str, bytes]:
+    """The content type of a stream and what may break its silence: a comment, or white space inside a JSON array."""
+    if request.dialect == "gemini" and request.query != "sse":
+        return "application/json", b"\n"
+    return "text/event-stream; charset=utf-8", COMMENT

@@ -1,0 +1,146 @@
+"""The composition root: the one place that names concrete classes."""
+
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from itertools import count
+
+import httpx
+import msgspec
+from litestar import Litestar, Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.types import ControllerRouterHandler, Scope
+from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
+
+from gateway.api.auth import Callers
+from gateway.api.catalog import catalog
+from gateway.api.inference import Inference
+from gateway.api.management import ManagementKey, management_router
+from gateway.api.probes import Readiness, probes
+from gateway.ask import Gateway
+from gateway.config import Config
+from gateway.dialects import DIALECTS
+from gateway.dialects.dialect import Dialect
+from gateway.dialects.dialect import Request as Opened
+from gateway.metrics import Metrics, Record
+from gateway.routing.health import Health
+from gateway.routing.table import Table
+from gateway.sessions.file import FileStore
+from gateway.sessions.memory import Memory
+from gateway.sessions.redis import RedisStore
+from gateway.sessions.store import SessionStore
+from gateway.transport import Transport
+from gateway.upstream import Upstream
+
+POSTS = {
+    "openai_chat": ["/v1/chat/completions"],
+    "anthropic": ["/v1/messages"],
+    "openai_responses": ["/v1/responses"],
+}
+
+
+def create_app(
+    config: Config,
+    *,
+    sessions: SessionStore | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    registry: CollectorRegistry | None = None,
+    finished: Callable[[Record], None] | None = None,
+    metrics_directory: str | None = None,
+) -> Litestar:
+    """A worker's application. What is given replaces what the configuration would make; tests give fakes.
+
+    `finished` takes the record of each exchange beside the metrics; by default it is logged as one JSON line.
+    `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
+    """
+    store = sessions or make_store(config)
+    metrics = Metrics(registry or REGISTRY)
+    table, callers, readiness = Table(config), Callers(config), Readiness()
+    upstream = Upstream(config, transport or Transport())
+    gateway = Gateway(
+        table=table,
+        health=Health(),
+        upstream=upstream,
+        memory=Memory(store, config, metrics, time.perf_counter),
+        turns=count(),
+        attempts=config.routing.attempts,
+        max_turns=config.history.max_turns,
+        wall=time.time,
+    )
+    tell = finished or log_line
+
+    def observe(record: Record) -> None:
+        metrics.observe(record)
+        tell(record)
+
+    inference = Inference(config=config, gateway=gateway, callers=callers, metrics=metrics, finished=observe)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            readiness.draining = True
+            await upstream.close()
+            await store.close()
+
+    return Litestar(
+        route_handlers=[
+            *(inference.route(paths, DIALECTS[name], _body_opener(DIALECTS[name])) for name, paths in POSTS.items()),
+            *catalog(table, callers),
+            *probes(
+                readiness,
+                store,
+                lambda: _gathered(metrics, metrics_directory),
+                needs_store=config.sessions.on_failure == "reject",
+            ),
+            *_management(config, store),
+        ],
+        lifespan=[lifespan],
+        openapi_config=None,
+        exception_handlers={HTTPException: _http_error},
+        logging_config=None,
+    )
+
+
+def make_store(config: Config) -> SessionStore:
+    """The configured session store."""
+    if config.sessions.store == "redis":
+        return RedisStore(config.sessions.redis)
+    return FileStore(config.sessions.file)
+
+
+def log_line(record: Record) -> None:
+    """One JSON line an exchange on standard error: no message content, no keys."""
+    sys.stderr.buffer.write(msgspec.json.encode(record) + b"\n")
+    sys.stderr.buffer.flush()
+
+
+def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:
+    def opened(_: Scope, body: bytes) -> Opened:
+        return dialect.open_request(body)
+
+    return opened
+
+
+def _management(config: Config, store: SessionStore) -> list[ControllerRouterHandler]:
+    key = ManagementKey.of(config.management)
+    return [] if key is None else [management_router(store, key)]
+
+
+def _gathered(metrics: Metrics, directory: str | None) -> CollectorRegistry:
+    """This worker's instruments, or those of all workers where several share a directory."""
+    if directory is None:
+        return metrics.registry
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry, path=directory)
+    return registry
+
+
+def _http_error(_: Request[object, object, State], error: HTTPException) -> Response[dict[str, dict[str, str]]]:
+    """Errors outside of any dialect: unknown paths, wrong methods."""
+    body = {"error": {"code": HTTPStatus(error.status_code).name.lower(), "message": error.detail}}
+    return Response(body, status_code=error.status_code)

@@ -1,0 +1,147 @@
+"""The nouns of one exchange: what is asked, where the answer goes, what serves it."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Protocol
+
+import httpx
+from msgspec import Struct
+
+from gateway.conversation import Event, Reply
+from gateway.dialects.dialect import Dialect, RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
+from gateway.metrics import Record
+from gateway.routing.health import Health
+from gateway.routing.table import Route, Table, Target
+from gateway.sessions.fitting import Fitted
+from gateway.sessions.memory import Memory, Recall, SessionAsk
+from gateway.upstream import Upstream
+from gateway.watch import Watch
+
+
+class Ask(Struct, frozen=True, kw_only=True):
+    """A client's request, authenticated and opened. `affinity` names what it belongs to, "" for nothing.
+
+    `models` are the patterns of what the key may use; `created` is Unix seconds.
+    """
+
+    id: str
+    created: int
+    client: Dialect
+    request: Request
+    models: tuple[str, ...]
+    forwarded: Mapping[str, str]
+    session: SessionAsk | None = None
+    affinity: str = ""
+
+    @property
+    def head(self) -> ReplyHead:
+        """What a reply made by us begins with."""
+        return ReplyHead(self.id, self.created, self.request)
+
+
+class Outlet(Protocol):
+    """The way back to the client. One that left is told to the watch, never raised here."""
+
+    async def start(self, headers: list[tuple[str, str]]) -> None:
+        """Status 200 and the headers of a stream, unless a keep-alive has sent them already."""
+
+    async def write(self, data: bytes) -> None:
+        """Some of a stream; waits while the client is slow."""
+
+    async def finish(self, data: bytes) -> None:
+        """The end of a stream."""
+
+    async def whole(self, headers: list[tuple[str, str]], body: bytes) -> None:
+        """A whole reply, with status 200."""
+
+
+class Gateway(Struct, frozen=True, kw_only=True):
+    """What every exchange of a worker works with. `turns` counts requests, `wall` tells Unix seconds."""
+
+    table: Table
+    health: Health
+    upstream: Upstream
+    memory: Memory | None
+    turns: Iterator[int]
+    attempts: int
+    max_turns: int
+    wall: Callable[[], float]
+
+
+class Answer(Struct, kw_only=True):
+    """A target that serves: a whole `reply`, or a stream whose first `events` were decoded from `data`.
+
+    `started` is the watch's time at which the attempt began.
+    """
+
+    target: Target
+    fitted: Fitted
+    response: httpx.Response
+    started: float
+    route: Route = Route("", ())
+    data: bytes = b""
+    events: list[Event] = []
+    reply: Reply | None = None
+    decoder: ReplyDecoder | None = None
+    pieces: AsyncIterator[bytes] | None = None
+
+
+class Open(Struct, frozen=True, kw_only=True):
+    """An exchange whose answer has begun."""
+
+    gateway: Gateway
+    ask: Ask
+    recall: Recall | None
+    answer: Answer
+    watch: Watch
+    record: Record
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether client and provider speak the same dialect: then bytes pass unchanged."""
+        streamed = self.answer.decoder is not None
+        return self.answer.target.dialect == self.ask.client.NAME and streamed == self.ask.request.stream
+
+    @property
+    def limit(self) -> int:
+        """How much of the reply is collected: nothing without a session, else at most what a session may hold."""
+        return self.gateway.memory.max_bytes if self.recall is not None and self.gateway.memory else 0
+
+    def passage(self) -> "Passage":
+        """How the stream reaches the client."""
+        client, request = self.ask.client, self.ask.request
+        if self.verbatim:
+            return Passage(None, client.relay_filter(request))
+        return Passage(client.reply_encoder(self.ask.head), None)
+
+    def afterword(self) -> bytes:
+        """A comment at the end of a stream whose turn could not be stored (rule S14); harmless to every client."""
+        unsaved = self.recall is not None and self.recall.state == "unsaved" and self.ask.request.query != "json"
+        return b": the turn was not saved in its session\n\n" if unsaved else b""
+
+    def headers(self) -> list[tuple[str, str]]:
+        """What is known by now, for the client (rule S14)."""
+        told = [
+            ("x-gateway-provider", self.answer.target.provider),
+            ("x-gateway-attempts", str(len(self.record.attempts))),
+        ]
+        if self.answer.fitted.dropped:
+            told.append(("x-gateway-dropped", ", ".join(self.answer.fitted.dropped)))
+        return told + (self.recall.headers(self.answer.fitted) if self.recall else [])
+
+
+class Passage:
+    """Carries a stream to the client: verbatim, less what the gateway itself asked for, or encoded anew."""
+
+    def __init__(self, encoder: ReplyEncoder | None, relay_filter: RelayFilter | None) -> None:
+        self._encoder = encoder
+        self._filter = relay_filter
+
+    def carry(self, data: bytes, events: list[Event]) -> bytes:
+        """The client's bytes for a piece of the provider's stream and the events in it."""
+        if self._encoder is not None:
+            return b"".join([self._encoder.encode(event) for event in events])
+        return data if self._filter is None else self._filter.feed(data)
+
+    def close(self) -> bytes:
+        """What was held back."""
+        return b"" if self._filter is None else self._filter.close()

@@ -1,0 +1,173 @@
+"""ONE EXCHANGE, top to bottom: whole or streamed, every dialect, with or without a session.
+
+recalled -> planned -> answered -> relayed -> settled. The walker of the plan makes no choices, and whole and
+streamed replies settle in one place.
+"""
+
+import asyncio
+from contextlib import aclosing
+
+from gateway.arrivals import arrivals, prime, raise_failure
+from gateway.ask import Answer, Ask, Gateway, Open, Outlet
+from gateway.conversation import Reply, ReplyBuilder, events_of
+from gateway.dialects import DIALECTS
+from gateway.errors import GatewayError, Kind, UpstreamError
+from gateway.metrics import Record
+from gateway.routing.health import is_fault_of_request, more_useful, told
+from gateway.routing.plan import Wish, plan, seat_after
+from gateway.routing.table import Target, may_use
+from gateway.sessions.fitting import Fitting
+from gateway.sessions.memory import Answered, Recall
+from gateway.sessions.store import Pin
+from gateway.upstream import let_go, read
+from gateway.watch import Watch
+
+
+async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: Record) -> None:
+    """Serve one request. Raises GatewayError for what must still be told to the client."""
+    recall: Recall | None = None
+    answer: Answer | None = None
+    try:
+        if ask.session is not None and gateway.memory is not None:
+            recall = await gateway.memory.recall(ask.session, ask.client, ask.request)
+        if recall is not None and recall.replayed is not None:
+            await replay(ask, recall, out)
+            return
+        answer = await first_answer(gateway, ask, recall, watch, record)
+        turn = Open(gateway=gateway, ask=ask, recall=recall, answer=answer, watch=watch, record=record)
+        await (relay(turn, out) if ask.request.stream else deliver(turn, out))
+    finally:
+        if answer is not None:
+            await answer.response.aclose()
+        if recall is not None:
+            recall.note(record)
+
+
+async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch: Watch, record: Record) -> Answer:
+    """Walk the plan until a target answers, or refuses for good."""
+    route = gateway.table.find(ask.request.model)
+    if route is None or not may_use(ask.models, ask.request.model):
+        message = f"There is no model {ask.request.model!r} here; GET /v1/models lists those that there are."
+        raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
+    record.model = route.name
+    aligned, cut, pin = (recall.aligned, recall.cut, recall.pin) if recall else (None, 0, None)
+    wish = Wish((pin.provider, pin.credential) if pin else None, ask.affinity, next(gateway.turns))
+    fitting = Fitting(ask.client, ask.request, aligned, cut=cut, max_turns=gateway.max_turns)
+    refusal: UpstreamError | None = None
+    for target in plan(route, wish, gateway.health, watch.now)[: gateway.attempts]:
+        try:
+            answer = await attempt(gateway, ask, target, fitting, watch)
+        except UpstreamError as error:
+            record.tried(target.provider, target.credential, target.model, error.kind.label)
+            gateway.health.failed(target, error, watch.now)
+            refusal = more_useful(refusal, error)
+            if is_fault_of_request(error) or watch.now >= watch.deadline:
+                break
+        else:
+            record.tried(target.provider, target.credential, target.model, "served")
+            record.provider, record.provider_dialect = target.provider, target.dialect
+            record.upstream_model, record.dropped = target.model, answer.fitted.dropped
+            gateway.health.served(target)
+            answer.route = route
+            return answer
+    assert refusal is not None  # noqa: S101 - a plan is never empty, and attempts are at least one
+    raise told(refusal)
+
+
+async def attempt(gateway: Gateway, ask: Ask, target: Target, fitting: Fitting, watch: Watch) -> Answer:
+    """Send to one target and wait for its reply, or for the first content of its stream."""
+    fitted = fitting.fit(target)
+    first, _ = gateway.upstream.timeouts(target)
+    forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
+    gateway.health.trying(target, watch.now, first)
+    started = watch.expect(first, "an answer")
+    answer: Answer | None = None
+    try:
+        response = await gateway.upstream.send(target, fitted.body, forwarded, stream=ask.request.stream)
+        answer = Answer(target=target, fitted=fitted, response=response, started=started)
+        if ask.request.stream and "json" not in response.headers.get("content-type", ""):
+            await prime(answer)
+        else:
+            answer.data = await read(response)
+            answer.reply = DIALECTS[target.dialect].decode_reply(answer.data, target.origin)
+    except (GatewayError, asyncio.CancelledError) as error:
+        watch.done()
+        if answer is not None:
+            await answer.response.aclose()
+        raise (error if isinstance(error, GatewayError) else watch.why()) from None
+    watch.done()
+    return answer
+
+
+async def deliver(turn: Open, out: Outlet) -> None:
+    """A whole reply: settled, then sent (rule S7)."""
+    reply = turn.answer.reply
+    assert reply is not None  # noqa: S101 - whole answers have one
+    await settle(turn, reply)
+    body = turn.answer.data if turn.verbatim else turn.ask.client.encode_reply(reply, turn.ask.head)
+    await out.whole(turn.headers(), body)
+    await confirm(turn)
+
+
+async def relay(turn: Open, out: Outlet) -> None:
+    """A stream: passed on as it comes; its end is held back until the turn is stored (rule S7)."""
+    await out.start(turn.headers())
+    builder, passage, held = ReplyBuilder(turn.limit), turn.passage(), b""
+    try:
+        async with aclosing(arrivals(turn)) as arriving:
+            async for data, events in arriving:
+                for event in events:
+                    builder.add(event)
+                raise_failure(events)
+                held += passage.carry(data, events)
+                if held and (turn.recall is None or builder.stopped is None):
+                    await out.write(held)
+                    held = b""
+                if builder.ended:
+                    break
+    except (GatewayError, asyncio.CancelledError):
+        await settle(turn, builder.cut(), incomplete=True)
+        raise
+    await settle(turn, builder.reply(), overflown=builder.overflown)
+    await out.finish(held + passage.close() + turn.afterword())
+    await confirm(turn)
+    await let_go(turn.answer.response, turn.answer.pieces)
+
+
+async def replay(ask: Ask, recall: Recall, out: Outlet) -> None:
+    """The stored reply once more: the client never saw its end (rule S8)."""
+    reply, client = recall.replayed_reply(), ask.client
+    if not ask.request.stream:
+        await out.whole(recall.headers(None), client.encode_reply(reply, ask.head))
+        return
+    await out.start(recall.headers(None))
+    encoder = client.reply_encoder(ask.head)
+    await out.finish(b"".join(encoder.encode(event) for event in events_of(reply)))
+
+
+async def settle(turn: Open, reply: Reply, *, incomplete: bool = False, overflown: bool = False) -> None:
+    """The one end of every exchange that a provider answered: counted, and stored if it has a session."""
+    turn.watch.done()
+    answer, recall, memory = turn.answer, turn.recall, turn.gateway.memory
+    turn.record.served(reply.usage, turn.watch.now - answer.started, incomplete=incomplete)
+    if recall is None or memory is None:
+        return
+    was = recall.pin.seat if recall.pin else None
+    pin, turn.record.affinity = seat_after(answer.route, was, answer.target, turn.gateway.health, turn.watch.now)
+    answered = Answered(
+        token=turn.ask.id,
+        reply=reply,
+        target=answer.target,
+        fitted=answer.fitted,
+        elapsed=turn.watch.now - turn.watch.started,
+        incomplete=incomplete,
+        overflown=overflown,
+        pin=None if incomplete or pin is None else Pin(*pin),
+    )
+    await asyncio.shield(memory.commit(recall, answered))
+
+
+async def confirm(turn: Open) -> None:
+    """If the client left before the end of its reply, the turn is marked, so that asking again replays it."""
+    if turn.watch.gone and turn.recall is not None and turn.gateway.memory is not None:
+        await asyncio.shield(turn.gateway.memory.unconfirmed(turn.recall, turn.ask.id))

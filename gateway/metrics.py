@@ -1,0 +1,183 @@
+"""Every instrument, on a registry that is passed in, and the record of an exchange that they observe."""
+
+from functools import lru_cache
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from gateway.conversation import Usage
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
+FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+MESSAGES = (0, 2, 5, 10, 20, 50, 100, 200, 400, 1000)
+
+
+class Attempt(Struct, frozen=True):
+    """One try at a target; `outcome` is `served` or the label of an error kind."""
+
+    provider: str
+    credential: str
+    model: str
+    outcome: str
+
+
+class Record(Struct, kw_only=True):
+    """One exchange, filled in as it goes and observed once at its end.
+
+    Times are in seconds; labels come from configuration only. `model` is the route's configured name. `error` is an
+    error kind's label, "" if there was none.
+    `first` is the time to the first content, `store` the time spent on the session store, `upstream` on providers.
+    """
+
+    request_id: str
+    dialect: str
+    key: str = ""
+    owner: str = ""
+    stream: bool = False
+    model: str = ""
+    provider: str = ""
+    provider_dialect: str = ""
+    upstream_model: str = ""
+    status: int = 0
+    error: str = ""
+    message: str = ""
+    duration: float = 0.0
+    first: float | None = None
+    upstream: float = 0.0
+    store: float = 0.0
+    usage: Usage | None = None
+    attempts: list[Attempt] = []
+    dropped: tuple[str, ...] = ()
+    session: str = ""
+    affinity: str = ""
+    injected: int = 0
+    trimmed: int = 0
+    replaced: int = 0
+    incomplete: bool = False
+
+    def tried(self, provider: str, credential: str, model: str, outcome: str) -> None:
+        """One attempt more."""
+        self.attempts.append(Attempt(provider, credential, model, outcome))
+
+    def served(self, usage: Usage | None, upstream: float, *, incomplete: bool) -> None:
+        """A provider answered, in so many seconds."""
+        self.usage, self.upstream, self.incomplete = usage, upstream, incomplete
+
+
+class Metrics:
+    """The instruments. `observe` takes the record of each exchange."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        whose = ["dialect", "model", "provider"]
+
+        def histogram(name: str, text: str, labels: list[str], buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(name, text, labels, registry=registry, buckets=buckets)
+
+        def counter(name: str, text: str, labels: list[str]) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        self._requests = counter("gateway_requests_total", "Requests by how they ended.", [*whose, "status", "error"])
+        self._duration = histogram("gateway_request_duration_seconds", "From request to end of reply.", whose, SECONDS)
+        self._overhead = histogram(
+            "gateway_overhead_seconds",
+            "Time in the gateway itself: not the provider's, not the store's.",
+            [],
+            FAST_SECONDS,
+        )
+        self._attempts = counter(
+            "gateway_upstream_attempts_total", "Attempts by outcome.", ["provider", "credential", "outcome"]
+        )
+        self._failovers = counter(
+            "gateway_failovers_total", "Requests served by another than the first target.", ["model"]
+        )
+        self._dropped = counter(
+            "gateway_dropped_fields_total",
+            "Members that a translation could not carry.",
+            ["dialect", "provider_dialect"],
+        )
+        self.active = Gauge(
+            "gateway_active_requests", "Requests in progress.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._sessions = counter("gateway_session_requests_total", "Requests with a session by state.", ["state"])
+        self._turns = counter("gateway_session_turns_total", "Stored turns.", ["kind"])
+        self._affinity = counter("gateway_session_affinity_total", "Where sessions' turns were served.", ["outcome"])
+        self._injected = histogram("gateway_session_injected_messages", "History put in front.", [], MESSAGES)
+        self._trimmed = counter("gateway_session_trimmed_turns_total", "Turns left out of a full window.", [])
+        self._store = histogram(
+            "gateway_store_operation_seconds", "Session store operations.", ["operation"], FAST_SECONDS
+        )
+        self._store_failures = counter(
+            "gateway_store_failures_total", "Failed store operations.", ["operation", "reason"]
+        )
+        gen_ai = ["gen_ai_provider_name", "gen_ai_request_model"]
+        self._tokens = histogram(
+            "gen_ai_client_token_usage", "Tokens a request.", [*gen_ai, "gen_ai_token_type"], TOKENS
+        )
+        self._server = histogram("gen_ai_server_request_duration_seconds", "The provider's time.", gen_ai, SECONDS)
+        self._first = histogram("gen_ai_server_time_to_first_token_seconds", "To the first content.", gen_ai, SECONDS)
+        self._per_token = histogram(
+            "gen_ai_server_time_per_output_token_seconds", "After the first token.", gen_ai, FAST_SECONDS
+        )
+        # Looking up a labelled child costs more than counting; the label sets are few and come from configuration.
+        self._of_request = lru_cache(4096)(self._requests.labels)
+        self._of_duration = lru_cache(1024)(self._duration.labels)
+        self._of_attempt = lru_cache(1024)(self._attempts.labels)
+        self._of_tokens = lru_cache(1024)(self._tokens.labels)
+        self._of_server = lru_cache(1024)(self._server.labels)
+
+    def observe(self, record: Record) -> None:
+        """Count one exchange."""
+        whose = (record.dialect, record.model, record.provider)
+        self._of_request(*whose, str(record.status), record.error).inc()
+        self._of_duration(*whose).observe(record.duration)
+        self._overhead.observe(max(record.duration - record.upstream - record.store, 0.0))
+        for attempt in record.attempts:
+            self._of_attempt(attempt.provider, attempt.credential, attempt.outcome).inc()
+        if len(record.attempts) > 1 and record.provider:
+            self._failovers.labels(record.model).inc()
+        if record.dropped:
+            self._dropped.labels(record.dialect, record.provider_dialect).inc(len(record.dropped))
+        if record.session:
+            self._observe_session(record)
+        if record.provider:
+            self._observe_tokens(record)
+
+    def _observe_session(self, record: Record) -> None:
+        self._sessions.labels(record.session).inc()
+        if record.affinity:
+            self._affinity.labels(record.affinity).inc()
+        self._injected.observe(record.injected)
+        if record.trimmed:
+            self._trimmed.inc(record.trimmed)
+
+    def _observe_tokens(self, record: Record) -> None:
+        whose = (record.provider, record.model)
+        self._of_server(*whose).observe(record.upstream)
+        if record.first is not None:
+            self._first.labels(*whose).observe(record.first)
+        usage = record.usage
+        if usage is None:
+            return
+        for kind, count in zip(
+            ("input", "output", "cached", "reasoning"),
+            (usage.input, usage.output, usage.cached, usage.reasoning),
+            strict=True,
+        ):
+            if count:
+                self._of_tokens(*whose, kind).observe(count)
+        if record.first is not None and usage.output > 1:
+            self._per_token.labels(*whose).observe(max(record.upstream - record.first, 0.0) / (usage.output - 1))
+
+    def stored(self, kind: str) -> None:
+        """A turn was stored: `complete`, `incomplete` or `replacing`."""
+        self._turns.labels(kind).inc()
+
+    def store_took(self, operation: str, seconds: float) -> None:
+        """A store operation succeeded."""
+        self._store.labels(operation).observe(seconds)
+
+    def store_failed(self, operation: str, reason: str) -> None:
+        """A store operation failed; `reason` is a class name of ours."""
+        self._store_failures.labels(operation, reason).inc()

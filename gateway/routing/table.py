@@ -1,0 +1,117 @@
+"""Which models exist and by which targets each is served; built from the configuration, once."""
+
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway import config
+from gateway.conversation import Origin
+
+DIALECT_OF: dict[config.ProviderKind, str] = {
+    "openai": "openai_chat",
+    "openai-responses": "openai_responses",
+    "anthropic": "anthropic",
+    "gemini": "gemini",
+}
+
+_RESOLVED_LIMIT = 1024
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """One way to serve a model: an upstream model at a provider, by one of its credentials."""
+
+    provider: str
+    credential: str
+    model: str
+    dialect: str
+    key: str = ""
+    priority: int = 0
+    weight: int = 1
+    context_tokens: int = 0
+    max_output_tokens: int = 0
+
+    @property
+    def origin(self) -> Origin:
+        """Who will have made the reply."""
+        return Origin(self.provider, self.model)
+
+    @property
+    def seat(self) -> tuple[str, str]:
+        """What affinity is to: prompt caches are per account."""
+        return self.provider, self.credential
+
+
+class Route(Struct, frozen=True):
+    """A public model name and its targets, best priority first."""
+
+    name: str
+    targets: tuple[Target, ...]
+
+
+class Table:
+    """Finds the route of a model name: an exact one, or the wildcard with the longest prefix."""
+
+    def __init__(self, configuration: config.Config) -> None:
+        self._exact: dict[str, Route] = {}
+        self._wildcards: list[Route] = []
+        self._resolved: dict[str, Route] = {}
+        for name, model in configuration.models.items():
+            targets = sorted(_targets(configuration, model), key=lambda target: target.priority)
+            route = Route(name, tuple(targets))
+            if name.endswith("*"):
+                self._wildcards.append(route)
+            else:
+                self._exact[name] = route
+        self._wildcards.sort(key=lambda route: -len(route.name))
+
+    def find(self, model: str) -> Route | None:
+        """The route of a model name, or None."""
+        return self._exact.get(model) or self._resolved.get(model) or self._resolve(model)
+
+    def names(self) -> Iterator[str]:
+        """The public names that can be listed: wildcards cannot."""
+        return iter(self._exact)
+
+    def targets(self) -> Iterator[Target]:
+        """Every configured target; a wildcard's model is still `*`."""
+        for route in (*self._exact.values(), *self._wildcards):
+            yield from route.targets
+
+    def _resolve(self, model: str) -> Route | None:
+        for route in self._wildcards:
+            prefix = route.name[:-1]
+            if model.startswith(prefix) and len(model) > len(prefix):
+                return self._remember(model, route, model[prefix.rfind("/") + 1 :])
+        return None
+
+    def _remember(self, model: str, route: Route, matched: str) -> Route:
+        targets = tuple(replace(target, model=target.model.replace("*", matched)) for target in route.targets)
+        if len(self._resolved) >= _RESOLVED_LIMIT:  # the name is a client's: never keep without limit
+            self._resolved.clear()
+        self._resolved[model] = Route(route.name, targets)
+        return self._resolved[model]
+
+
+def may_use(models: Iterable[str], model: str) -> bool:
+    """Whether a client key's list of model patterns admits a model."""
+    return any(pattern in ("*", model) or fnmatchcase(model, pattern) for pattern in models)
+
+
+def _targets(configuration: config.Config, model: config.Model) -> Iterator[Target]:
+    for target in model.targets:
+        provider = configuration.providers[target.provider]
+        for i, entry in enumerate(provider.keys or ("",)):
+            credential = config.Credential(key=entry) if isinstance(entry, str) else entry
+            yield Target(
+                provider=target.provider,
+                credential=credential.id or f"{target.provider}-{i + 1}",
+                model=target.model,
+                dialect=DIALECT_OF[provider.kind],
+                key=credential.key,
+                priority=target.priority,
+                weight=target.weight * credential.weight,
+                context_tokens=model.context_tokens,
+                max_output_tokens=model.max_output_tokens,
+            )

@@ -1,0 +1,204 @@
+"""What goes up to one target: the history in front, in the target's dialect, within its window (rules S4, S6, S13).
+
+Fitted per attempt, since targets differ. Pure.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.conversation import SIGNATURE_MARK, Message, Origin, Prompt, Said, Text, ToolResult
+from gateway.dialects import DIALECTS
+from gateway.dialects.dialect import Dialect, Encoded, Request
+from gateway.routing.table import Target
+from gateway.sessions.history import Aligned
+from gateway.sessions.store import Mark, Turn
+
+UNANSWERED = "This tool call was never answered."
+KEPT_SHARE = 0.75
+"""How much of a window a cut leaves: the prefix, and with it the provider's cache, then stays for many turns."""
+
+
+class Fitted(Struct, frozen=True, kw_only=True):
+    """A body for one target. `injected` messages of history are in it; turns before `cut` were left out."""
+
+    body: bytes
+    dropped: tuple[str, ...] = ()
+    injected: int = 0
+    trimmed: int = 0
+    cut: int = 0
+
+
+class Fitting:
+    """One request, to be fitted to as many targets as it takes; what they share is decoded once."""
+
+    def __init__(self, client: Dialect, request: Request, aligned: Aligned | None, *, cut: int, max_turns: int) -> None:
+        self._client = client
+        self._request = request
+        self._aligned = aligned
+        self._cut = cut
+        self._max_turns = max_turns
+        self._prompt: Prompt | None = None
+
+    def fit(self, target: Target) -> Fitted:
+        """The body for `target`."""
+        if self._aligned is None:
+            return self._alone(target)
+        cut = window(self._aligned, target.context_tokens, self._max_turns, self._cut)
+        numbers = [number for number in sorted(self._aligned.turns) if number >= cut]
+        history = self._history(self._aligned, numbers, target)
+        encoded = self._whole(self._aligned, history, target)
+        return Fitted(
+            body=encoded.body,
+            dropped=encoded.dropped,
+            injected=len(history),
+            trimmed=numbers[0] - self._aligned.first if numbers else 0,
+            cut=cut,
+        )
+
+    def _alone(self, target: Target) -> Fitted:
+        if target.dialect == self._client.NAME and not self._wrapped():
+            return Fitted(body=self._client.splice(self._request, model=target.model))
+        encoded = DIALECTS[target.dialect].encode_prompt(self._decoded(target), target.origin)
+        return Fitted(body=encoded.body, dropped=encoded.dropped)
+
+    def _wrapped(self) -> bool:
+        """Whether the client sends back a signature that another dialect's provider made."""
+        return any(SIGNATURE_MARK in bytes(raw) for raw in self._request.fields.values())
+
+    def _decoded(self, target: Target) -> Prompt:
+        if self._prompt is None:
+            self._prompt = self._client.decode_prompt(self._request)
+        if self._prompt.max_tokens is None and target.max_output_tokens:
+            return replace(self._prompt, max_tokens=target.max_output_tokens)
+        return self._prompt
+
+    def _whole(self, aligned: Aligned, history: list[bytes], target: Target) -> Encoded:
+        provider = DIALECTS[target.dialect]
+        if provider is self._client and not self._wrapped():
+            return Encoded(
+                provider.splice(
+                    self._request,
+                    model=target.model,
+                    system=_system(aligned.system, provider),
+                    messages=(*history, *aligned.sent),
+                    tools=_tools(aligned.tools, provider),
+                )
+            )
+        prompt = self._decoded(target)
+        messages = named(self._client.decode_messages(aligned.sent), aligned.calls)
+        system = prompt.system or (
+            DIALECTS[aligned.system.dialect].decode_system(aligned.system.messages) if aligned.system else ()
+        )
+        tools = prompt.tools or (
+            DIALECTS[aligned.tools.dialect].decode_tools(aligned.tools.messages[0]) if aligned.tools else ()
+        )
+        prompt = replace(prompt, messages=messages, system=system, tools=tools)
+        return provider.encode_prompt(prompt, target.origin, history)
+
+    def _history(self, aligned: Aligned, numbers: list[int], target: Target) -> list[bytes]:
+        provider = DIALECTS[target.dialect]
+        history: list[bytes] = []
+        if aligned.preamble:
+            history += render(aligned.preamble, provider, target.origin)
+        for number in numbers:
+            turn, calls = aligned.turns[number], _calls_before(aligned.marks, number)
+            history += render(turn.question, provider, target.origin, calls)
+            history += render(turn.reply, provider, target.origin)
+            history += self._unanswered(aligned, number, provider, target.origin)
+        return history
+
+    @staticmethod
+    def _unanswered(aligned: Aligned, number: int, provider: Dialect, target: Origin) -> Iterable[bytes]:
+        """Results for calls of turn `number` that nobody answered, so that no provider refuses the history."""
+        calls = aligned.marks[number].calls
+        answers = aligned.marks.get(number + 1, aligned.mark).results
+        if "" in answers:  # Gemini: matched by name and order
+            return ()
+        open_calls = [(id, name) for id, name in calls if id not in answers]
+        if not open_calls:
+            return ()
+        results = [
+            ToolResult(call_id=i, name=n, content=(Text(text=UNANSWERED),), is_error=True) for i, n in open_calls
+        ]
+        return provider.encode_messages([Message("user", tuple(results))], target).messages
+
+
+def render(said: Said, provider: Dialect, target: Origin, calls: Mapping[str, str] | None = None) -> Iterable[bytes]:
+    """Messages as they were said, in the provider's dialect; unchanged if they are, and no foreign signature is in."""
+    foreign = said.origin is not None and said.origin != target
+    if said.dialect == provider.NAME and not foreign and not any(SIGNATURE_MARK in raw for raw in said.messages):
+        return said.messages
+    messages = DIALECTS[said.dialect].decode_messages(said.messages, said.origin)
+    return provider.encode_messages(named(messages, calls or {}), target).messages
+
+
+def named(messages: Iterable[Message], calls: Mapping[str, str]) -> tuple[Message, ...]:
+    """Messages with their tool results' ids and names completed from the calls that they answer."""
+    waiting = dict(calls)
+    return tuple(
+        replace(
+            message,
+            parts=tuple(_named(part, waiting) if isinstance(part, ToolResult) else part for part in message.parts),
+        )
+        for message in messages
+    )
+
+
+def _named(result: ToolResult, waiting: dict[str, str]) -> ToolResult:
+    id = result.call_id or next((call for call, name in waiting.items() if name == result.name), "")
+    name = waiting.pop(id, "")
+    return replace(result, call_id=id, name=result.name or name)
+
+
+def _calls_before(marks: Mapping[int, Mark], number: int) -> dict[str, str]:
+    before = marks.get(number - 1)
+    return dict(before.calls) if before else {}
+
+
+def _system(said: Said | None, provider: Dialect) -> tuple[bytes, ...] | None:
+    if said is None or said.dialect == provider.NAME:
+        return said.messages if said else None
+    return provider.encode_system(DIALECTS[said.dialect].decode_system(said.messages))
+
+
+def _tools(said: Said | None, provider: Dialect) -> bytes | None:
+    if said is None or said.dialect == provider.NAME:
+        return said.messages[0] if said else None
+    return provider.encode_tools(DIALECTS[said.dialect].decode_tools(said.messages[0])).body
+
+
+def window(aligned: Aligned, context_tokens: int, max_turns: int, cut: int) -> int:
+    """The first turn to inject: where the last cut was, or further on, in a block, if the window is full.
+
+    Only whole turns go, and only in front of one that begins with a user message.
+    """
+    numbers = [number for number in sorted(aligned.turns) if number >= cut]
+    marks = aligned.marks
+    tokens = sum(marks[number].tokens for number in numbers) + aligned.mark.tokens
+    over = len(numbers) > max_turns or (context_tokens and tokens > context_tokens)
+    if not over:
+        return numbers[0] if numbers else cut
+    turns_left, tokens_left = int(max_turns * KEPT_SHARE) or 1, context_tokens * KEPT_SHARE
+    for place, number in enumerate(numbers):
+        fits = len(numbers) - place <= turns_left and (not context_tokens or tokens <= tokens_left)
+        if fits and marks[number].fresh:
+            return number
+        tokens -= marks[number].tokens
+    return _newest_fresh(numbers, marks)
+
+
+def _newest_fresh(numbers: list[int], marks: Mapping[int, Mark]) -> int:
+    return next((number for number in reversed(numbers) if marks[number].fresh), numbers[0])
+
+
+def turn_tokens(aligned: Aligned | None, turn: Turn, cut: int) -> int:
+    """What a turn adds to a prompt: by the provider's count where it gave one, else a quarter of the bytes."""
+    estimate = (sum(map(len, turn.question.messages)) + sum(map(len, turn.reply.messages))) // 4
+    if turn.usage is None or aligned is None:
+        return estimate
+    before = sum(mark.tokens for number, mark in aligned.marks.items() if cut <= number)
+    answer = turn.usage.output - turn.usage.reasoning
+    asked = turn.usage.input - before
+    return asked + answer if asked > 0 else estimate

@@ -1,0 +1,279 @@
+"""How a request aligns with the session it belongs to (rule S5), and what goes up to a target (rules S6, S13).
+
+Pure: a session and a request go in, values come out.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.conversation import Message, Said, ToolCall, ToolResult
+from gateway.dialects.dialect import Dialect, Spoken
+from gateway.errors import GatewayError, Kind
+from gateway.sessions.digest import digest
+from gateway.sessions.store import Mark, Session, Turn
+
+Mode = Literal["auto", "delta", "resend", "reset"]
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """A request as a session sees it. `turn` is X-Session-Turn; `retry`: the client's SDK says it is a retry."""
+
+    dialect: Dialect
+    spoken: Spoken
+    mode: Mode = "auto"
+    turn: int | None = None
+    retry: bool = False
+
+
+class Aligned(Struct, frozen=True, kw_only=True):
+    """What a request means in its session.
+
+    `turns` go in front of `sent`, by number. `question` is what is stored as this turn's. `replace_from` and
+    `replay` are turn numbers. `system`, `preamble`, `tools` are what is used upstream; `brought_*` what is stored.
+    `calls` are the tool calls that wait for a result: id to name.
+    """
+
+    dialect: str
+    mode: Literal["delta", "resend"]
+    sent: tuple[bytes, ...]
+    question: tuple[bytes, ...]
+    mark: Mark
+    prefill: tuple[Message, ...] = ()
+    turns: dict[int, Turn]
+    marks: dict[int, Mark]
+    calls: dict[str, str]
+    replace_from: int | None = None
+    replay: int | None = None
+    system: Said | None = None
+    preamble: Said | None = None
+    tools: Said | None = None
+    brought_system: Said | None = None
+    brought_preamble: Said | None = None
+    brought_tools: Said | None = None
+    first: int = 1
+    replaced: int = 0
+
+
+class _Run(Struct, frozen=True):
+    """Neighbouring messages of one side, `start` to `end` in the request's list."""
+
+    assistant: bool
+    start: int
+    end: int
+    messages: tuple[Message, ...]
+
+
+class _Place(Struct, frozen=True):
+    """Where the new turn begins in the request, and which stored turns it stands for."""
+
+    mode: Literal["delta", "resend"]
+    start: int
+    replace_from: int | None = None
+    inject_before: int = 0
+    replay: int | None = None
+    anew: bool = False
+
+
+def has_replies(asked: Asked) -> bool:
+    """Whether the request has assistant messages before its end: only then can it be a resend."""
+    return any(run.assistant for run in _runs(asked)[:-1])
+
+
+def align(asked: Asked, session: Session | None) -> Aligned:
+    """What the request means. Raises GatewayError (INVALID) where it fits nowhere.
+
+    `session.marks` must be complete if `has_replies(asked)`.
+    """
+    if not asked.spoken.messages:
+        raise GatewayError(Kind.INVALID, "The request has no message.", param="messages")
+    runs = _runs(asked)
+    place = _place(asked, runs, session)
+    raws = asked.spoken.messages
+    question = raws[place.start :]
+    new = [message for run in runs if run.start >= place.start for message in run.messages]
+    brought_preamble = _preamble(asked, place)
+    marks = {} if session is None else {n: m for n, m in session.marks.items() if n < place.inject_before}
+    calls = _open_calls(marks, place)
+    _check_results(new, runs, place, calls)
+    name = asked.dialect.NAME
+    head = session.head if session else None
+    brought_system = Said(name, asked.spoken.system) if asked.spoken.system else None
+    brought_tools = Said(name, (asked.spoken.tools,)) if asked.spoken.tools else None
+    in_calls = any(mark.calls for mark in marks.values())
+    return Aligned(
+        dialect=name,
+        mode=place.mode,
+        sent=question if place.mode == "delta" else raws,
+        question=question,
+        mark=_mark(new, question),
+        prefill=_prefill(runs, place),
+        turns=_turns(session, place),
+        marks=marks,
+        calls=calls,
+        replace_from=place.replace_from,
+        replay=place.replay,
+        system=None if brought_system or head is None else head.system,
+        preamble=None if place.mode == "resend" else brought_preamble or (head.preamble if head else None),
+        tools=None if brought_tools or head is None or not in_calls else head.tools,
+        brought_system=brought_system,
+        brought_preamble=brought_preamble,
+        brought_tools=brought_tools,
+        first=head.first if head else 1,
+        replaced=head.next - place.replace_from if head and place.replace_from is not None else 0,
+    )
+
+
+def _preamble(asked: Asked, place: _Place) -> Said | None:
+    """The client's own examples in front of its question; none at all clears those of a session begun anew."""
+    if place.mode == "resend" or not (place.start or place.anew):
+        return None
+    return Said(asked.dialect.NAME, asked.spoken.messages[: place.start])
+
+
+def _runs(asked: Asked) -> list[_Run]:
+    runs: list[_Run] = []
+    for i, raw in enumerate(asked.spoken.messages):
+        messages = asked.dialect.decode_messages([raw])
+        assistant = bool(messages) and messages[0].role == "assistant"
+        if runs and (runs[-1].assistant == assistant or not messages):
+            last = runs.pop()
+            runs.append(_Run(last.assistant, last.start, i + 1, last.messages + messages))
+        else:
+            runs.append(_Run(assistant, i, i + 1, messages))
+    return runs
+
+
+def _place(asked: Asked, runs: list[_Run], session: Session | None) -> _Place:
+    own = _delta_start(runs)
+    if session is None:
+        return _Place("delta", own)
+    head = session.head
+    if asked.turn is not None:
+        return _numbered(asked, runs, session)
+    if asked.mode == "reset":
+        return _Place("delta", own, replace_from=head.first, anew=True)
+    held = None if asked.mode == "delta" else _last_held(runs, session)
+    if held is not None:
+        at, number = held
+        return _after(runs, runs[at].end, number, asked, session)
+    if asked.mode == "resend" or (asked.mode == "auto" and head.resends):
+        return _Place("delta", own, replace_from=head.first, anew=True)
+    return _delta(asked, runs, own, session)
+
+
+def _delta_start(runs: list[_Run]) -> int:
+    replies = [run.end for run in runs[:-1] if run.assistant]
+    return replies[-1] if replies else 0
+
+
+def _numbered(asked: Asked, runs: list[_Run], session: Session) -> _Place:
+    head, turn = session.head, asked.turn or 0
+    if not head.first <= turn <= head.next:
+        raise GatewayError(
+            Kind.INVALID,
+            f"X-Session-Turn {turn} is not in this session; it has turns {head.first} to {head.next - 1}.",
+            param="X-Session-Turn",
+        )
+    replace_from = turn if turn < head.next else None
+    held = None if asked.mode == "delta" else _last_held(runs, session)
+    if held is not None:
+        return _Place("resend", runs[held[0]].end, replace_from, inject_before=turn)
+    return _Place("delta", _delta_start(runs), replace_from, inject_before=turn)
+
+
+def _last_held(runs: list[_Run], session: Session) -> tuple[int, int] | None:
+    """The last reply in the request that the session holds: its run, and the turn whose question fits best."""
+    by_reply: dict[bytes, list[int]] = {}
+    for number, mark in session.marks.items():
+        by_reply.setdefault(mark.reply, []).append(number)
+    for at in range(len(runs) - 2, -1, -1):
+        if runs[at].assistant and (numbers := by_reply.get(digest(runs[at].messages))):
+            question = digest(runs[at - 1].messages) if at else b""
+            return at, max(numbers, key=lambda n: (session.marks[n].question == question, n))
+    return None
+
+
+def _after(runs: list[_Run], start: int, number: int, asked: Asked, session: Session) -> _Place:
+    last = session.head.next - 1
+    replace_from = number + 1 if number < last else None
+    question = _question_digest(runs, start)
+    mark = session.marks.get(last)
+    if number == last - 1 and mark and mark.question == question and _may_replay(asked, mark):
+        return _Place("resend", start, inject_before=last, replay=last)
+    return _Place("resend", start, replace_from, inject_before=number + 1)
+
+
+def _delta(asked: Asked, runs: list[_Run], start: int, session: Session) -> _Place:
+    head = session.head
+    last = head.next - 1
+    mark = session.marks.get(last)
+    if mark is not None and mark.question == _question_digest(runs, start):
+        if _may_replay(asked, mark):
+            return _Place("delta", start, inject_before=last, replay=last)
+        alone = head.first == last and asked.mode == "auto"
+        if mark.incomplete or alone:
+            return _Place("delta", start, replace_from=last, inject_before=last)
+    return _Place("delta", start, inject_before=head.next)
+
+
+def _may_replay(asked: Asked, mark: Mark) -> bool:
+    return not mark.incomplete and (mark.unconfirmed or asked.retry)
+
+
+def _question_digest(runs: list[_Run], start: int) -> bytes:
+    return digest(message for run in runs if run.start >= start for message in run.messages)
+
+
+def _mark(new: list[Message], question: Sequence[bytes]) -> Mark:
+    first = new[0].parts[0] if new and new[0].parts else None
+    results = tuple(part.call_id for message in new for part in message.parts if isinstance(part, ToolResult))
+    return Mark(
+        question=digest(new),
+        reply=b"",
+        tokens=sum(map(len, question)) // 4,
+        fresh=not isinstance(first, ToolResult),
+        results=results,
+    )
+
+
+def _prefill(runs: list[_Run], place: _Place) -> tuple[Message, ...]:
+    trailing = runs[-1]
+    return trailing.messages if trailing.assistant and trailing.start >= place.start else ()
+
+
+def _turns(session: Session | None, place: _Place) -> dict[int, Turn]:
+    if session is None or place.mode == "resend":
+        return {}
+    return {n: turn for n, turn in session.turns.items() if n < place.inject_before}
+
+
+# ---------------------------------------------------------------- tool calls and their results
+
+
+def _open_calls(marks: dict[int, Mark], place: _Place) -> dict[str, str]:
+    last = marks.get(place.inject_before - 1)
+    return dict(last.calls) if last and place.mode == "delta" else {}
+
+
+def _check_results(new: list[Message], runs: list[_Run], place: _Place, calls: dict[str, str]) -> None:
+    """Tool results for calls that nobody made are refused by name (rule S13)."""
+    if place.mode == "resend":
+        return
+    known = set(calls)
+    for run in runs:
+        known.update(part.id for message in run.messages for part in message.parts if isinstance(part, ToolCall))
+    unknown = [
+        part.call_id
+        for message in new
+        for part in message.parts
+        if isinstance(part, ToolResult) and part.call_id and part.call_id not in known
+    ]
+    if unknown:
+        raise GatewayError(
+            Kind.INVALID,
+            f"There is no open tool call {', '.join(map(repr, unknown))} in this session to answer.",
+            param="messages",
+            code="unknown_tool_call",
+        )

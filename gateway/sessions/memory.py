@@ -1,0 +1,285 @@
+"""A request's way through its session: recalled before the call, committed after it (rules S1 to S15).
+
+Everything that the store may do wrong ends here: by policy the request goes on without memory, or is refused,
+and in either case the client, the metrics and the log are told.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.config import Config
+from gateway.conversation import Message, Reply, Said, Stop, ToolCall
+from gateway.dialects import DIALECTS
+from gateway.dialects.dialect import Dialect, Request
+from gateway.errors import GatewayError, Kind, StoreError, StoreUnavailable
+from gateway.metrics import Metrics, Record
+from gateway.routing.table import Target
+from gateway.sessions.digest import digest
+from gateway.sessions.fitting import Fitted, turn_tokens
+from gateway.sessions.history import Aligned, Asked, Mode, align, has_replies
+from gateway.sessions.store import Append, Appended, Head, Limits, Mark, Pin, Session, SessionKey, SessionStore, Turn
+
+log = logging.getLogger("gateway.sessions")
+
+_T = TypeVar("_T")
+
+
+class SessionAsk(Struct, frozen=True, kw_only=True):
+    """What a request's headers say about its session. `made`: the gateway chose the id (`X-Session-ID: new`)."""
+
+    key: SessionKey
+    mode: Mode = "auto"
+    turn: int | None = None
+    retry: bool = False
+    made: bool = False
+
+
+class Recall(Struct, kw_only=True):
+    """One request's session while it is served. `state` is the value of X-Session-State.
+
+    `aligned` is None if the request goes on without memory. `replayed` is the stored turn that answers it.
+    """
+
+    ask: SessionAsk
+    state: str
+    aligned: Aligned | None = None
+    head: Head | None = None
+    replayed: Turn | None = None
+    committed: Appended | None = None
+    seconds: float = 0.0
+
+    @property
+    def pin(self) -> Pin | None:
+        """The session's preferred target."""
+        return self.head.pin if self.head else None
+
+    @property
+    def cut(self) -> int:
+        """The first turn that is still injected."""
+        return self.head.cut if self.head else 0
+
+    def headers(self, fitted: Fitted | None) -> list[tuple[str, str]]:
+        """What the client is told (rule S14)."""
+        told = [("x-session-id", self.ask.key.id), ("x-session-state", self.state)]
+        if self.aligned is not None and fitted is not None:
+            history = f"injected={fitted.injected}, trimmed={fitted.trimmed}, replaced={self.aligned.replaced}"
+            told.append(("x-session-history", history))
+        if self.committed is not None:
+            told.append(("x-session-turn", str(self.committed.number)))
+        return told
+
+    def note(self, record: Record) -> None:
+        """What the record of the exchange says of its session."""
+        record.session, record.store = self.state, self.seconds
+        if self.aligned is not None:
+            record.replaced = self.aligned.replaced
+
+    def replayed_reply(self) -> Reply:
+        """The stored reply, in neutral form."""
+        turn = self.replayed
+        if turn is None:
+            return Reply()
+        origin = turn.reply.origin
+        messages = DIALECTS[turn.reply.dialect].decode_messages(turn.reply.messages, origin)
+        return Reply(
+            model=origin.model if origin else "",
+            parts=tuple(part for message in messages for part in message.parts),
+            stop=Stop(turn.stop) if turn.stop else Stop.END,
+            usage=turn.usage,
+            said=turn.reply.messages,
+        )
+
+
+class Answered(Struct, frozen=True, kw_only=True):
+    """What became of a turn upstream: all that a commit needs. `elapsed` in seconds; `pin` None keeps the pin."""
+
+    token: str
+    reply: Reply
+    target: Target
+    fitted: Fitted
+    elapsed: float
+    incomplete: bool = False
+    overflown: bool = False
+    pin: Pin | None = None
+
+
+class Memory:
+    """Recalls and commits, over one store."""
+
+    def __init__(self, store: SessionStore, config: Config, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self.store = store
+        self._sessions = config.sessions
+        self._window = config.history.max_turns
+        self._keep = config.routing.deadline
+        self._metrics = metrics
+        self._clock = clock
+        self._limits = Limits(
+            ttl=config.sessions.ttl,
+            max_age=config.sessions.max_age,
+            max_turns=config.sessions.max_turns,
+            max_bytes=config.sessions.max_bytes,
+            max_sessions=config.sessions.max_sessions,
+        )
+
+    @property
+    def max_bytes(self) -> int:
+        """What a session may hold at most."""
+        return self._limits.max_bytes
+
+    async def recall(self, ask: SessionAsk, client: Dialect, request: Request) -> Recall:
+        """Load the session and align the request with it. Raises GatewayError."""
+        asked = Asked(dialect=client, spoken=client.spoken(request), mode=ask.mode, turn=ask.turn, retry=ask.retry)
+        if sum(map(len, asked.spoken.messages)) > self._limits.max_bytes:
+            raise GatewayError(
+                Kind.TOO_LARGE, f"The messages are larger than a session may be ({self._limits.max_bytes} bytes)."
+            )
+        recall = Recall(ask=ask, state="new")
+        try:
+            recall.aligned = await self._aligned(asked, recall)
+        except StoreUnavailable as error:
+            return self._without(asked, recall, error)
+        if recall.aligned.replay is not None:
+            recall.state = "replayed"
+        return recall
+
+    async def _aligned(self, asked: Asked, recall: Recall) -> Aligned:
+        key, replies = recall.ask.key, has_replies(asked)
+        wanted = 0 if replies else self._window + 1
+        session: Session | None = None
+        if not recall.ask.made:
+            load = self.store.load(key, turns=wanted, marks=replies or asked.turn is not None, keep=self._keep)
+            session = await self._timed("load", load, recall)
+        aligned = align(asked, session)
+        if session is None:
+            return aligned
+        recall.head, recall.state = session.head, "resumed"
+        if aligned.replay is not None:
+            recall.replayed = session.turns.get(aligned.replay) or await self._turn(aligned.replay, recall)
+            if recall.replayed is None:
+                return replace(aligned, replay=None)
+        elif aligned.mode == "delta" and aligned.marks and not aligned.turns:
+            newest = max(aligned.marks)
+            first = max(min(aligned.marks), session.head.cut, newest - self._window)
+            turns = self.store.turns(key, first=first, count=newest - first + 1)
+            return replace(aligned, turns=await self._timed("turns", turns, recall))
+        return aligned
+
+    async def _turn(self, number: int, recall: Recall) -> Turn | None:
+        turns = await self._timed("turns", self.store.turns(recall.ask.key, first=number, count=1), recall)
+        return turns.get(number)
+
+    def _without(self, asked: Asked, recall: Recall, error: StoreUnavailable) -> Recall:
+        """The store is down (rule S15): refuse, or serve without memory and say so."""
+        needs_history = False
+        try:
+            align(asked, None)
+        except GatewayError as unknown:
+            needs_history = unknown.code == "unknown_tool_call"
+        if needs_history or self._sessions.on_failure == "reject":
+            raise GatewayError(
+                Kind.UNAVAILABLE,
+                "The session store is not available, and this request cannot be answered without it; try again.",
+                code="session_store_unavailable",
+                retry_after=error.retry_after or 1.0,
+            ) from None
+        log.warning("session %s is served without history: %s", recall.ask.key.tag, error.message)
+        recall.state = "stateless"
+        return recall
+
+    async def commit(self, recall: Recall, answered: Answered) -> None:
+        """Store the turn (rule S3). Raises GatewayError only where `on_failure` is `reject`."""
+        if recall.aligned is None or (answered.incomplete and self._sessions.partial_turns == "drop"):
+            return
+        if answered.overflown:
+            recall.state = "unsaved"
+            self._metrics.store_failed("append", "SessionTooLarge")
+            return
+        append = self._append(recall, recall.aligned, answered)
+        if append is None:
+            return
+        try:
+            recall.committed = await self._timed("append", self.store.append(recall.ask.key, append), recall)
+        except StoreError as error:
+            recall.state = "unsaved"
+            log.warning("a turn of session %s is not saved: %s", recall.ask.key.tag, error.message)
+            if self._sessions.on_failure == "reject":
+                raise GatewayError(
+                    Kind.UNAVAILABLE,
+                    "The reply could not be stored in its session; try again.",
+                    code="session_unsaved",
+                    retry_after=1.0,
+                ) from None
+            return
+        self._metrics.stored(
+            "incomplete" if answered.incomplete else "replacing" if append.replace_from is not None else "complete"
+        )
+
+    async def unconfirmed(self, recall: Recall, token: str) -> None:
+        """The end of a committed reply never reached the client: the same question next replays it (rule S8)."""
+        if recall.committed is not None:
+            flag = self.store.flag(recall.ask.key, recall.committed.number, token, unconfirmed=True)
+            try:
+                await self._timed("flag", flag, recall)
+            except StoreError as error:
+                log.warning("a turn of session %s stays confirmed: %s", recall.ask.key.tag, error.message)
+
+    def _append(self, recall: Recall, aligned: Aligned, answered: Answered) -> Append | None:
+        provider, origin = DIALECTS[answered.target.dialect], answered.target.origin
+        parts = answered.reply.parts
+        said = answered.reply.said or provider.encode_messages([Message("assistant", parts)], origin).messages
+        if not parts or not said:
+            return None
+        turn = Turn(
+            question=Said(aligned.dialect, aligned.question),
+            reply=Said(provider.NAME, said, origin),
+            usage=answered.reply.usage,
+            stop=(answered.reply.stop or Stop.END).value if not answered.incomplete else "",
+            elapsed=round(answered.elapsed * 1000),
+            incomplete=answered.incomplete,
+        )
+        head = recall.head
+        return Append(
+            token=answered.token,
+            turn=turn,
+            mark=self._mark(aligned, answered, turn),
+            limits=self._limits,
+            generation=head.generation if head else None,
+            revision=head.revision if head else 0,
+            replace_from=aligned.replace_from,
+            system=aligned.brought_system,
+            preamble=aligned.brought_preamble,
+            tools=aligned.brought_tools,
+            resends=True if aligned.mode == "resend" else None,
+            cut=answered.fitted.cut or None,
+            pin=answered.pin,
+            pin_was=recall.pin,
+            messages=len(aligned.question) + len(said),
+        )
+
+    @staticmethod
+    def _mark(aligned: Aligned, answered: Answered, turn: Turn) -> Mark:
+        parts = answered.reply.parts
+        return replace(
+            aligned.mark,
+            reply=digest([*aligned.prefill, Message("assistant", parts)]),
+            tokens=turn_tokens(aligned, turn, answered.fitted.cut),
+            incomplete=answered.incomplete,
+            calls=tuple((part.id, part.name) for part in parts if isinstance(part, ToolCall)),
+        )
+
+    async def _timed(self, operation: str, work: Awaitable[_T], recall: Recall) -> _T:
+        started = self._clock()
+        try:
+            result = await work
+        except StoreError as error:
+            self._metrics.store_failed(operation, type(error).__name__)
+            raise
+        finally:
+            took = self._clock() - started
+            recall.seconds += took
+        self._metrics.store_took(operation, took)
+        return result

@@ -1,0 +1,161 @@
+"""Sends one attempt to a provider; what fails on the way becomes UpstreamError. It never retries."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from typing import cast
+
+import httpx
+
+from gateway.config import Config, Provider
+from gateway.dialects import DIALECTS
+from gateway.errors import Kind, UpstreamError
+from gateway.routing.table import Target
+
+MAX_ERROR_BODY = 256 * 1024
+OK = range(200, 300)
+REST = 0.25
+"""Seconds to wait for the end of a body whose last event has been read."""
+
+
+class Upstream:
+    """All providers, through one transport. URLs are made once per target."""
+
+    def __init__(self, config: Config, transport: httpx.AsyncBaseTransport) -> None:
+        self._providers = config.providers
+        self._transport = transport
+        self._urls: dict[tuple[str, str, bool], httpx.URL] = {}
+
+    def timeouts(self, target: Target) -> tuple[float, float]:
+        """Seconds to the first event or the reply, and between two pieces of a stream."""
+        timeouts = self._providers[target.provider].timeouts
+        return timeouts.first_event, timeouts.idle
+
+    async def send(self, target: Target, body: bytes, forwarded: Mapping[str, str], *, stream: bool) -> httpx.Response:
+        """Send a conversation; the response's status is good, its body unread.
+
+        Raises UpstreamError, with the provider's own answer where there was one.
+        """
+        url = self._url(target, stream=stream)
+        return await self._post(target, url, body, forwarded)
+
+    async def _post(self, target: Target, url: httpx.URL, body: bytes, forwarded: Mapping[str, str]) -> httpx.Response:
+        dialect = DIALECTS[target.dialect]
+        provider = self._providers[target.provider]
+        headers = {
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            **{name: value for name, value in forwarded.items() if name in dialect.FORWARDED_HEADERS},
+            **dialect.auth(target.key, forwarded),
+            **provider.headers,
+        }
+        extensions = {"timeout": {"connect": float(provider.timeouts.connect)}}
+        request = httpx.Request("POST", url, content=body, headers=headers, extensions=extensions)
+        with failures_mapped():
+            response = await self._transport.handle_async_request(request)
+        if response.status_code in OK:
+            return response
+        return await _refuse(target, response)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    def _url(self, target: Target, *, stream: bool) -> httpx.URL:
+        key = (target.provider, target.model, stream)
+        url = self._urls.get(key)
+        if url is None:
+            if len(self._urls) > 1024:  # noqa: PLR2004 - wildcard models are a client's words
+                self._urls.clear()
+            provider = self._providers[target.provider]
+            url = self._urls[key] = _join(provider, DIALECTS[target.dialect].path(target.model, stream=stream))
+        return url
+
+
+async def pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises UpstreamError if it breaks off."""
+    with failures_mapped():
+        async for piece in cast("httpx.AsyncByteStream", response.stream):
+            yield piece
+
+
+async def read(response: httpx.Response) -> bytes:
+    """The whole body; the response is closed. Raises UpstreamError."""
+    with failures_mapped():
+        try:
+            return b"".join([piece async for piece in cast("httpx.AsyncByteStream", response.stream)])
+        finally:
+            await response.aclose()
+
+
+async def let_go(response: httpx.Response, rest: AsyncIterator[bytes] | None) -> None:
+    """After the end of a reply: read what is left, so that the connection can be used again, or close it."""
+    try:
+        async with asyncio.timeout(REST):
+            while rest is not None and await anext(rest, None) is not None:
+                pass
+    except (TimeoutError, UpstreamError):
+        pass
+    finally:
+        await response.aclose()
+
+
+@contextmanager
+def failures_mapped() -> Iterator[None]:
+    """Whatever httpx raises becomes UpstreamError, with a message of ours."""
+    try:
+        yield
+    except httpx.ConnectTimeout:
+        raise UpstreamError(
+            Kind.TIMEOUT, "The provider could not be reached in time.", code="connect_timeout"
+        ) from None
+    except httpx.TimeoutException:
+        raise UpstreamError(Kind.TIMEOUT, "The provider did not answer in time.", code="timeout") from None
+    except (httpx.ConnectError, httpx.ProxyError):
+        raise UpstreamError(Kind.BAD_GATEWAY, "The provider could not be reached.", code="connect") from None
+    except httpx.HTTPError:
+        message = "The connection to the provider broke before the answer was complete."
+        raise UpstreamError(Kind.BAD_GATEWAY, message, code="connection") from None
+    except httpx.StreamError:
+        raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer could not be read.", code="connection") from None
+
+
+async def _refuse(target: Target, response: httpx.Response) -> httpx.Response:
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async for piece in pieces(response):
+            parts.append(piece)
+            size += len(piece)
+            if size > MAX_ERROR_BODY:
+                break
+    except UpstreamError:
+        parts = []
+    finally:
+        await response.aclose()
+    error = DIALECTS[target.dialect].decode_error(response.status_code, b"".join(parts))
+    if error.retry_after is None:
+        error.retry_after = retry_after(response.headers)
+    raise error
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from Retry-After (seconds or a date, RFC 9110 10.2.3) or retry-after-ms (OpenAI); None if absent."""
+    milliseconds = headers.get("retry-after-ms", "")
+    if milliseconds.replace(".", "", 1).isdigit():
+        return float(milliseconds) / 1000
+    value = headers.get("retry-after", "")
+    if value.replace(".", "", 1).isdigit():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+        sent = parsedate_to_datetime(headers.get("date", ""))
+        return max((when - sent).total_seconds(), 0.0)
+    except (TypeError, ValueError):
+        return None
+
+
+def _join(provider: Provider, path: str) -> httpx.URL:
+    url = httpx.URL(provider.base_url.rstrip("/") + path)
+    return url.copy_merge_params(provider.query) if provider.query else url

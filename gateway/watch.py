@@ -1,0 +1,93 @@
+"""Everything that may end a wait early: the deadline, silence, a client that left. One timer an exchange.
+
+A timeout is checked only when its timer fires, so that each event of a stream costs one assignment, not a timer.
+"""
+
+import asyncio
+
+from gateway.errors import GatewayError, Kind, UpstreamError
+
+
+class Watch:
+    """Cancels the current task while it waits for a provider; `why` then says for which reason."""
+
+    def __init__(self, deadline: float) -> None:
+        """Start the clock: `deadline` seconds for all that follows."""
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self.started = self._loop.time()
+        self.deadline = self.started + deadline
+        self._due = self.deadline
+        self._what = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting = False
+        self._expired = False
+        self.gone = False
+
+    @property
+    def now(self) -> float:
+        """Seconds, by the clock of all waits."""
+        return self._loop.time()
+
+    def expect(self, seconds: float, what: str) -> float:
+        """From now on, which is returned, the task waits for `what`, for at most so long.
+
+        Raises GatewayError (CLIENT_CLOSED) if nobody waits for it any more.
+        """
+        if self.gone:
+            raise _left()
+        now = self._loop.time()
+        self._due = min(now + seconds, self.deadline)
+        self._what = what
+        self._waiting = True
+        if self._timer is None or self._timer.when() > self._due:
+            self._arm()
+        return now
+
+    def done(self) -> None:
+        """The task does not wait any more: nothing cancels it."""
+        self._waiting = False
+
+    def leave(self) -> None:
+        """The client left."""
+        self.gone = True
+        if self._waiting and self._task is not None:
+            self._waiting = False
+            self._task.cancel()
+
+    def why(self) -> BaseException:
+        """After a cancellation: the failure it stands for, or the cancellation itself if it was not ours."""
+        if self._task is not None and (self.gone or self._expired):
+            self._task.uncancel()
+        if self.gone:
+            return _left()
+        if self._expired:
+            self._expired = False
+            return UpstreamError(Kind.TIMEOUT, f"The provider did not send {self._what} in time.", code="timeout")
+        return asyncio.CancelledError()
+
+    def close(self) -> None:
+        """Stop the timer."""
+        self._waiting = False
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._due, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if not self._waiting or self._task is None:
+            return
+        if self._loop.time() < self._due:
+            self._arm()
+            return
+        self._expired = True
+        self._waiting = False
+        self._task.cancel()
+
+
+def _left() -> GatewayError:
+    return GatewayError(Kind.CLIENT_CLOSED, "The client closed the connection.")
