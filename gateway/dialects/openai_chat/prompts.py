@@ -121,7 +121,8 @@ def wants_usage(request: Request) -> bool:
     options = present(request.fields, "stream_options")
     if options is None:
         return False
-    asked = present(read(to_fields, options, "stream_options"), "include_usage")
+    members = read(to_fields, options, "stream_options")
+    asked = present(members, "include_usage")
     return asked is not None and bytes(asked) == b"true"
 
 

@@ -2,9 +2,10 @@
 
 OpenAI's own models keep their thinking; compatible servers show it in two styles:
 
-- plain: the text in `reasoning_content` (DeepSeek, vLLM, llama.cpp, Moonshot) or `reasoning` (Groq, Ollama). Some refuse the next turn if it does not come back (DeepSeek in tool loops), others refuse it if it does (Groq,
-  OpenAI). So the text goes back to its maker only, in the member it came in: the signature's value is that
-  member's name.
+- plain: the text in `reasoning_content` (DeepSeek, vLLM, llama.cpp, Moonshot) or `reasoning` (Groq, Ollama). Some
+  refuse the next turn if it does not come back (DeepSeek in tool loops), others refuse it if it does (OpenAI, Groq for
+  `reasoning_content`). So the text goes back to its maker only, in the member it came in: the signature's value is
+  that member's name.
 - `reasoning_details` (OpenRouter, MiniMax): a list of items with text, summary, or encrypted data, to be sent back
   unchanged. The signature's value is the item's JSON without its text.
 

@@ -53,7 +53,8 @@ def tools_member(fields: dict[str, Raw]) -> bytes:
     functions = present(fields, "functions")
     if functions is None:
         return b""
-    return encode([{"type": "function", "function": raw} for raw in read(to_raws, functions, "functions")])
+    declared = read(to_raws, functions, "functions")
+    return encode([{"type": "function", "function": raw} for raw in declared])
 
 
 def is_legacy(fields: dict[str, Raw]) -> bool:
