@@ -66,7 +66,8 @@ def decode_tools(tools: bytes) -> tuple[Tool, ...]:
     """The tools member."""
     if not tools:
         return ()
-    return tuple(_decode_tool(raw, f"tools[{i}]") for i, raw in enumerate(read(to_raws, tools, "tools")))
+    declared = read(to_raws, tools, "tools")
+    return tuple(_decode_tool(raw, f"tools[{i}]") for i, raw in enumerate(declared))
 
 
 def _decode_tool(raw: Raw, param: str) -> Tool:
