@@ -1,0 +1,66 @@
+"""OpenAI Chat Completions, as OpenAI and as compatible servers speak it.
+
+Source: https://platform.openai.com/docs/api-reference/chat and the types of the official SDK.
+"""
+
+from collections.abc import Mapping
+
+from gateway.conversation import Origin
+from gateway.dialects.dialect import ReplyHead
+from gateway.dialects.openai_chat.encoder import ReplyEncoder
+from gateway.dialects.openai_chat.errors import decode_error, encode_error
+from gateway.dialects.openai_chat.messages import decode_messages, decode_system, encode_messages, encode_system
+from gateway.dialects.openai_chat.prompts import decode_prompt, encode_prompt, open_request, splice, spoken
+from gateway.dialects.openai_chat.relay import relay_filter
+from gateway.dialects.openai_chat.replies import decode_reply, encode_reply
+from gateway.dialects.openai_chat.streams import ReplyDecoder
+from gateway.dialects.openai_chat.tools import decode_tools, encode_tools
+from gateway.dialects.openai_chat.wire import NAME
+
+__all__ = [
+    "FORWARDED_HEADERS",
+    "NAME",
+    "auth",
+    "decode_error",
+    "decode_messages",
+    "decode_prompt",
+    "decode_reply",
+    "decode_system",
+    "decode_tools",
+    "encode_error",
+    "encode_messages",
+    "encode_prompt",
+    "encode_reply",
+    "encode_system",
+    "encode_tools",
+    "open_request",
+    "path",
+    "relay_filter",
+    "reply_decoder",
+    "reply_encoder",
+    "splice",
+    "spoken",
+]
+
+FORWARDED_HEADERS = frozenset({"openai-beta", "http-referer", "x-title"})
+"""The last two are how an application names itself to OpenRouter."""
+
+
+def reply_decoder(origin: Origin) -> ReplyDecoder:
+    """For one streamed reply of a provider."""
+    return ReplyDecoder(origin)
+
+
+def reply_encoder(head: ReplyHead) -> ReplyEncoder:
+    """For one streamed reply to a client."""
+    return ReplyEncoder(head)
+
+
+def path(model: str, *, stream: bool) -> str:  # noqa: ARG001 - other dialects put them into the path
+    """What the SDK appends to its base URL."""
+    return "/chat/completions"
+
+
+def auth(key: str, headers: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001 - nothing depends on the client's
+    """The credential; none for a server without keys."""
+    return {"authorization": f"Bearer {key}"} if key else {}

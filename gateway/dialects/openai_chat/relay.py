@@ -1,0 +1,81 @@
+"""Takes the chunk with token counts out of a verbatim stream whose client did not ask for it."""
+
+import re
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gateway.dialects.dialect import Request
+from gateway.dialects.openai_chat.prompts import wants_usage
+
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_COUNTS = b'"prompt_tokens"'
+
+
+class _Chunk(Struct):
+    choices: list[Raw] | None = None
+    usage: Raw | None = None
+    error: Raw | None = None
+    moderation: Raw | None = None
+
+
+_to_chunk = msgspec.json.Decoder(_Chunk)
+
+
+def relay_filter(request: Request) -> "UsageFilter | None":
+    """A filter where `splice` has asked for counts that the client did not want."""
+    return UsageFilter() if request.stream and not wants_usage(request) else None
+
+
+class UsageFilter:
+    """Passes everything on byte for byte but events with token counts and no choices.
+
+    Only complete events are passed on; those without counts are not looked at.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of `data` the client gets."""
+        if self._rest:
+            data = self._rest + data
+        end = self._end_of_events(data)
+        data, self._rest = data[:end], data[end:]
+        return data if _COUNTS not in data else b"".join(_kept(data))
+
+    def close(self) -> bytes:
+        """What was held back, unless it is the chunk with the counts."""
+        data, self._rest = self._rest, b""
+        return b"" if _is_count(data) else data
+
+    @staticmethod
+    def _end_of_events(data: bytes) -> int:
+        if b"\r" not in data:
+            return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+        # The \n that belongs to a last \r may be in the next piece.
+        ready = len(data) - 1 if data.endswith(b"\r") else len(data)
+        ends = [match.end() for match in _BLANK_LINE.finditer(data, 0, ready)]
+        return ends[-1] if ends else 0
+
+
+def _kept(data: bytes) -> list[bytes]:
+    kept, start = [], 0
+    for match in _BLANK_LINE.finditer(data):
+        event = data[start : match.end()]
+        start = match.end()
+        if not _is_count(event):
+            kept.append(event)
+    return [*kept, data[start:]]
+
+
+def _is_count(event: bytes) -> bool:
+    if _COUNTS not in event:
+        return False
+    lines = event.replace(b"\r", b"\n").split(b"\n")
+    data = b"\n".join(line[5:] for line in lines if line.startswith(b"data:"))
+    try:
+        chunk = _to_chunk.decode(data)
+    except msgspec.MsgspecError:
+        return False
+    return chunk.choices == [] and chunk.usage is not None and chunk.error is None and chunk.moderation is None

@@ -1,0 +1,271 @@
+"""Whole replies, both ways, with stop reasons and token counts.
+
+Source: https://platform.openai.com/docs/api-reference/chat/object.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from gateway.conversation import (
+    AnyPart,
+    Image,
+    Opaque,
+    Origin,
+    Reasoning,
+    Refusal,
+    Reply,
+    Stop,
+    Text,
+    ToolCall,
+    Usage,
+)
+from gateway.dialects.dialect import ReplyHead
+from gateway.dialects.openai_chat.errors import decode_error
+from gateway.dialects.openai_chat.messages import MessageReader
+from gateway.dialects.openai_chat.parts import image_url
+from gateway.dialects.openai_chat.reasoning import show_detail, show_extra
+from gateway.dialects.openai_chat.tools import is_legacy
+from gateway.dialects.openai_chat.wire import (
+    Choice,
+    Completion,
+    WireUsage,
+    encode,
+    to_completion,
+    to_fields,
+    to_message,
+)
+from gateway.errors import GatewayError, Kind, UpstreamError
+
+_STOPS = {
+    "stop": Stop.END,
+    "length": Stop.LENGTH,
+    "max_tokens": Stop.LENGTH,
+    "tool_calls": Stop.TOOL_CALLS,
+    "function_call": Stop.TOOL_CALLS,
+    "content_filter": Stop.FILTERED,
+    "model_length": Stop.CONTEXT,  # Mistral
+}
+_BROKEN = {"error", "insufficient_system_resource"}  # OpenRouter; DeepSeek
+_UNFIT = re.compile(r"[^A-Za-z0-9_-]")
+_OUTPUT_ONLY = ("annotations", "parsed")
+
+
+# ---------------------------------------------------------------- decoding
+
+
+def decode_reply(body: bytes, origin: Origin) -> Reply:
+    """A whole reply; choice 0 is the one. Raises UpstreamError if it is an error, or no reply."""
+    try:
+        completion = to_completion.decode(body)
+        if completion.error is not None and bytes(completion.error) != b"null":
+            raise decode_error(200, body)
+        choice = _first(completion, body)
+        fields = to_fields.decode(choice.message)
+        wire = to_message.decode(choice.message)
+        parts = _identified(MessageReader(origin).reply_parts(wire, "message"), fallback_id(completion))
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise UpstreamError(Kind.BAD_GATEWAY, "The provider sent a reply that is no chat completion.") from error
+    except GatewayError as error:
+        if isinstance(error, UpstreamError):
+            raise
+        raise UpstreamError(Kind.BAD_GATEWAY, f"The provider sent a reply that cannot be read: {error}") from error
+    stop, sequence = decode_stop(choice.finish_reason, choice.stop_reason, parts)
+    return Reply(
+        id=completion.id or "",
+        model=completion.model or "",
+        parts=tuple(parts),
+        stop=stop,
+        stop_sequence=sequence,
+        usage=None if completion.usage is None else decode_usage(completion.usage),
+        said=(_said(fields, parts),) if parts else (),
+    )
+
+
+def _first(completion: Completion, body: bytes) -> Choice:
+    choices = completion.choices or []
+    choice = next((choice for choice in choices if choice.index == 0), choices[0] if choices else None)
+    if choice is None:
+        error = decode_error(200, body)
+        raise UpstreamError(Kind.BAD_GATEWAY, "The provider sent a reply without a choice.", answer=error.answer)
+    if choice.error is not None and bytes(choice.error) != b"null":
+        raise decode_error(200, encode({"error": choice.error}))
+    if is_broken(choice.finish_reason):
+        raise UpstreamError(Kind.UNAVAILABLE, "The provider broke off its reply.", code=choice.finish_reason)
+    return choice
+
+
+def fallback_id(reply: Any) -> str:  # noqa: ANN401 - a Completion or a Chunk
+    """What ids are made of for a server that gives tool calls none."""
+    return _UNFIT.sub("", str(reply.id or reply.created or ""))[-24:]
+
+
+def made_id(fallback: str, number: int) -> str:
+    """The id of tool call `number` of a reply; fit for every vendor."""
+    return f"call_{fallback}_{number}"
+
+
+def _identified(parts: list[AnyPart], fallback: str) -> list[AnyPart]:
+    number = 0
+    for i, part in enumerate(parts):
+        if isinstance(part, ToolCall):
+            if not part.id:
+                parts[i] = replace(part, id=made_id(fallback, number))
+            number += 1
+    return parts
+
+
+def _said(fields: dict[str, Raw], parts: list[AnyPart]) -> bytes:
+    """The message as the vendor wants it back: unknown members kept, output-only and null ones removed."""
+    said = {name: raw for name, raw in fields.items() if bytes(raw) != b"null" and name not in _OUTPUT_ONLY}
+    said = {"role": Raw(b'"assistant"')} | said
+    said.setdefault("content", Raw(b"null"))  # DeepSeek refuses a message without it
+    for part in parts:
+        if isinstance(part, Opaque) and part.kind == "audio":
+            said["audio"] = part.raw
+    if "tool_calls" in said:
+        calls = msgspec.json.decode(said["tool_calls"], type=list[dict[str, Raw]])
+        found = [part for part in parts if isinstance(part, ToolCall)]
+        for call, part in zip(calls, found, strict=True):
+            if bytes(call.get("id", b"null")) in (b"null", b'""'):
+                call["id"] = Raw(encode(part.id))
+                said["tool_calls"] = Raw(b"")
+        if not bytes(said["tool_calls"]):
+            said["tool_calls"] = Raw(encode(calls))
+    return encode(said)
+
+
+def is_broken(reason: str | None) -> bool:
+    """Whether a finish reason says that the provider failed."""
+    return reason in _BROKEN
+
+
+def decode_stop(reason: str | None, met: str | int | None, parts: list[AnyPart]) -> tuple[Stop, str]:
+    """Why a reply ended, and the stop sequence that was met (vLLM tells it).
+
+    Some servers say `stop` for a reply that calls tools.
+    """
+    stop = _STOPS.get(reason or "", Stop.END)
+    if stop is Stop.END and any(isinstance(part, ToolCall) for part in parts):
+        return Stop.TOOL_CALLS, ""
+    if stop is Stop.END and any(isinstance(part, Refusal) for part in parts):
+        return Stop.REFUSED, ""
+    if stop is Stop.END and isinstance(met, str):
+        return Stop.STOP_SEQUENCE, met
+    return stop, ""
+
+
+def decode_usage(usage: WireUsage) -> Usage:
+    """Token counts. xAI's and Gemini's completion tokens leave reasoning out; their total shows it."""
+    given = usage.prompt_tokens or 0
+    made = usage.completion_tokens or 0
+    details = usage.prompt_tokens_details
+    cached = (details.cached_tokens if details else None) or usage.prompt_cache_hit_tokens or usage.cached_tokens or 0
+    written = (details.cache_write_tokens if details else None) or 0
+    thought = (usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None) or 0
+    if thought and (usage.total_tokens or 0) >= given + made + thought:
+        made += thought
+    return Usage(input=given, output=made, cached=cached, cache_write=written, reasoning=thought)
+
+
+# ---------------------------------------------------------------- encoding
+
+
+def encode_reply(reply: Reply, head: ReplyHead) -> bytes:
+    """A whole reply for a client; legacy clients get `function_call`."""
+    legacy = is_legacy(head.request.fields)
+    choice = {
+        "index": 0,
+        "message": _message(reply.parts, legacy=legacy),
+        "logprobs": None,
+        "finish_reason": encode_stop(reply.stop or Stop.END, legacy=legacy, refusal=_refuses(reply.parts)),
+    }
+    body: dict[str, Any] = {
+        "id": f"chatcmpl-{head.id}",
+        "object": "chat.completion",
+        "created": head.created,
+        "model": reply.model or head.request.model,
+        "choices": [choice],
+    }
+    if reply.usage is not None:
+        body["usage"] = encode_usage(reply.usage)
+    return encode(body)
+
+
+def _refuses(parts: tuple[AnyPart, ...]) -> bool:
+    return any(isinstance(part, Refusal) for part in parts)
+
+
+def _message(parts: tuple[AnyPart, ...], *, legacy: bool) -> dict[str, Any]:
+    text = "".join(part.text for part in parts if isinstance(part, Text))
+    refusal = "".join(part.text for part in parts if isinstance(part, Refusal))
+    thoughts = [part for part in parts if isinstance(part, Reasoning)]
+    calls = [part for part in parts if isinstance(part, ToolCall)]
+    images = [part for part in parts if isinstance(part, Image)]
+    message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": refusal or None}
+    thinking = "".join(part.text for part in thoughts)
+    if thinking:
+        message["reasoning_content"] = thinking
+    details: list[dict[str, Any]] = []
+    for part in thoughts:
+        detail = show_detail(part, len(details))
+        details += [detail] if detail else []
+    if details:
+        message["reasoning_details"] = details
+    if calls and legacy:
+        message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}
+    elif calls:
+        message["tool_calls"] = [encode_call(call) for call in calls]
+    if images:
+        message["images"] = [show_image(part, i) for i, part in enumerate(images)]
+    for text_part in parts:
+        if isinstance(text_part, Text):
+            message |= show_extra(text_part.signature)
+    return message
+
+
+def encode_call(call: ToolCall) -> dict[str, Any]:
+    """A whole tool call for a client."""
+    extra = show_extra(call.signature)
+    if call.custom:
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}, **extra}
+    # A call without arguments may come as no text at all; clients parse what they get.
+    function = {"name": call.name, "arguments": call.arguments or "{}"}
+    return {"id": call.id, "type": "function", "function": function, **extra}
+
+
+def show_image(part: Image, index: int) -> dict[str, Any]:
+    """A generated image, in OpenRouter's form: OpenAI's Chat has none."""
+    return {"type": "image_url", "image_url": image_url(part), "index": index}
+
+
+def encode_stop(stop: Stop, *, legacy: bool, refusal: bool) -> str:
+    """The finish reason."""
+    match stop:
+        case Stop.TOOL_CALLS:
+            return "function_call" if legacy else "tool_calls"
+        case Stop.LENGTH | Stop.CONTEXT:
+            return "length"
+        case Stop.REFUSED:
+            return "stop" if refusal else "content_filter"  # a refusal in words is a message like another
+        case Stop.FILTERED:
+            return "content_filter"
+        case Stop.END | Stop.STOP_SEQUENCE | Stop.PAUSED:
+            return "stop"
+
+
+def encode_usage(usage: Usage) -> dict[str, Any]:
+    """Token counts."""
+    prompt = {"cached_tokens": usage.cached}
+    if usage.cache_write:
+        prompt["cache_write_tokens"] = usage.cache_write
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    }
