@@ -1,4 +1,7 @@
-"""Gemini: generateContent and streamGenerateContent. Source: https://ai.google.dev/api/generate-content"""
+"""Gemini: generateContent and streamGenerateContent.
+
+Source: https://ai.google.dev/api/generate-content
+"""
 
 from collections.abc import Mapping
 from urllib.parse import quote

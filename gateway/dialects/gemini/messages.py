@@ -1,4 +1,7 @@
-"""Contents and parts of requests, both directions. Source: https://ai.google.dev/api/caching#Content"""
+"""Contents and parts of requests, both directions.
+
+Source: https://ai.google.dev/api/caching#Content
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -123,11 +126,10 @@ def fold(parts: Sequence[AnyPart]) -> tuple[AnyPart, ...]:
     for part in parts:
         last = folded[-1] if folded else None
         match last, part:
-            case (Text(signature=None), Text()) | (
-                Reasoning(signature=None, redacted=False),
-                Reasoning(redacted=False),
-            ):
-                folded[-1] = replace(part, text=last.text + part.text)
+            case Text(text=before, signature=None), Text(text=words):
+                folded[-1] = replace(part, text=before + words)
+            case Reasoning(text=before, signature=None), Reasoning(text=words, redacted=False):
+                folded[-1] = replace(part, text=before + words)
             case _:
                 folded.append(part)
     return tuple(folded)

@@ -1,6 +1,7 @@
-"""Requests, both directions. Source: https://ai.google.dev/api/generate-content
+"""Requests, both directions.
 
 `model` and whether to stream come from the path, never from the body.
+Source: https://ai.google.dev/api/generate-content
 """
 
 from collections.abc import Sequence

@@ -24,7 +24,6 @@ from gateway.conversation import (
     Stop,
     Text,
     ToolCall,
-    ToolResult,
     Usage,
     wrap_signature,
 )
@@ -32,7 +31,7 @@ from gateway.dialects.dialect import ReplyHead
 from gateway.dialects.gemini.calls import call_id
 from gateway.dialects.gemini.errors import decode_error, status_in
 from gateway.dialects.gemini.messages import Mine, decode_part, fold
-from gateway.dialects.gemini.tools import arguments_object
+from gateway.dialects.gemini.tools import function_call
 from gateway.dialects.gemini.wire import ENCODER, NAME, Candidate, Chunk, Counts, compact, members
 from gateway.dialects.gemini.writing import blob, opaque_members
 from gateway.errors import GatewayError, Kind, UpstreamError
@@ -210,22 +209,21 @@ def candidate(parts: list[dict[str, Any]], stop: Stop | None, *, said: bool) -> 
 
 def shown(part: AnyPart) -> dict[str, Any] | None:
     """A part for a client; None for what Gemini cannot say."""
+    found: dict[str, Any] = {}
     match part:
-        case Text(text=text, signature=signature):
-            return {"text": text} | signed(signature) if text or signature else None
-        case Refusal(text=text):
-            return {"text": text} if text else None
+        case Text(text=text, signature=signature) if text or signature:
+            found = {"text": text} | signed(signature)
+        case Refusal(text=text) if text:
+            found = {"text": text}
         case Reasoning():
-            return {"text": part.text, "thought": True} | signed(part.signature) | note(part)
-        case ToolCall(id=id_, name=name, arguments=arguments, custom=custom):
-            call = {"id": id_, "name": name, "args": arguments_object(arguments, custom=custom)}
-            return {"functionCall": call} | signed(part.signature)
+            found = {"text": part.text, "thought": True} | signed(part.signature) | note(part)
+        case ToolCall():
+            found = {"functionCall": function_call(part)} | signed(part.signature)
         case Image() | File() | Audio():
-            return blob(part)
+            found = blob(part)
         case Opaque(dialect=dialect) if dialect == NAME:
-            return opaque_members(part, None)
-        case Opaque() | ToolResult():
-            return None
+            found = opaque_members(part, None)
+    return found or None
 
 
 def signed(signature: Signature | None) -> dict[str, Any]:

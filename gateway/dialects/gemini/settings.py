@@ -1,5 +1,6 @@
-"""`generationConfig`, both directions. Source: https://ai.google.dev/api/generate-content#generationconfig
+"""`generationConfig`, both directions.
 
+Source: https://ai.google.dev/api/generate-content#generationconfig
 Gemini 2.5 counts its thinking in tokens (`thinkingBudget`), later models name a level (`thinkingLevel`); a request
 with both, or with the wrong one, is refused. Source: https://ai.google.dev/gemini-api/docs/thinking
 """

@@ -1,4 +1,7 @@
-"""Tools and the choice among them, both directions. Source: https://ai.google.dev/api/caching#Tool"""
+"""Tools and the choice among them, both directions.
+
+Source: https://ai.google.dev/api/caching#Tool
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gateway.conversation import Tool, ToolChoice
+from gateway.conversation import Tool, ToolCall, ToolChoice
 from gateway.dialects.dialect import Encoded
 from gateway.dialects.gemini import schemas
 from gateway.dialects.gemini.wire import ENCODER, NAME, compact, invalid, items, members, text, value
@@ -116,6 +119,11 @@ def encode_tool_choice(choice: ToolChoice) -> dict[str, Any]:
         case "auto":
             config = {"mode": "AUTO"}
     return {"functionCallingConfig": config}
+
+
+def function_call(call: ToolCall) -> dict[str, Any]:
+    """A call as the functionCall member."""
+    return {"id": call.id, "name": call.name, "args": arguments_object(call.arguments, custom=call.custom)}
 
 
 def arguments_object(arguments: str, *, custom: bool) -> Raw:

@@ -25,7 +25,7 @@ from gateway.conversation import (
 from gateway.dialects.dialect import EncodedMessages
 from gateway.dialects.gemini.calls import arranged
 from gateway.dialects.gemini.messages import BYPASS
-from gateway.dialects.gemini.tools import arguments_object
+from gateway.dialects.gemini.tools import function_call
 from gateway.dialects.gemini.wire import ENCODER, NAME, generation
 
 STRICT = 3
@@ -89,24 +89,25 @@ class _Writer:
         return ENCODER.encode({"role": role, "parts": parts}) if parts else b""
 
     def _part(self, part: AnyPart) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = None
         match part:
             case Text(text=text, signature=signature):
                 signed = self._signed(signature)
-                return {"text": text} | signed if text or signed else None
+                found = {"text": text} | signed if text or signed else None
             case Refusal(text=text):
-                return {"text": text} if text else None
-            case ToolCall(id=id_, name=name, arguments=arguments, custom=custom, signature=signature):
-                call = {"id": id_, "name": name, "args": arguments_object(arguments, custom=custom)}
-                return {"functionCall": call} | self._signed(signature)
+                found = {"text": text} if text else None
+            case ToolCall():
+                found = {"functionCall": function_call(part)} | self._signed(part.signature)
             case Reasoning(text=text, signature=signature):
                 signed = self._signed(signature)
-                return {"text": text, "thought": True} | signed if signed else None
+                found = {"text": text, "thought": True} | signed if signed else None
             case Image() | File() | Audio():
-                return self._blob(part)
+                found = self._blob(part)
             case Opaque():
-                return self._opaque(part)
+                found = self._opaque(part)
             case ToolResult():
-                return None  # content() does it
+                pass  # content() does it
+        return found
 
     def _signed(self, signature: Signature | None) -> dict[str, Any]:
         fits = signature is not None and signature.fits(NAME, self._target)
