@@ -84,13 +84,22 @@ class FileSessions(_Base, frozen=True):
 
 
 class RedisSessions(_Base, frozen=True):
-    """How Redis is reached. `timeout` bounds a command, `connect_timeout` a connection."""
+    """How Redis is reached. `timeout` bounds a whole operation, `connect_timeout` making a connection.
+
+    For Sentinel and Cluster `url` names several servers: `redis://user:password@host:port,host:port/0`.
+    `connections`: at most so many from one worker to one server. The `sentinel_*` are Sentinel's alone: the name of
+    the master, and what the sentinels themselves want to be told.
+    """
 
     url: str = "redis://localhost:6379/0"
     mode: Literal["single", "sentinel", "cluster"] = "single"
     prefix: str = "gw:"
     timeout: Duration = Duration(0.25)
     connect_timeout: Duration = Duration(0.25)
+    connections: int = 4
+    sentinel_master: str = "mymaster"
+    sentinel_username: str = ""
+    sentinel_password: str = ""
 
 
 class Sessions(_Base, frozen=True):
@@ -427,8 +436,27 @@ def _sessions(config: Config) -> Iterator[str]:
         yield "sessions.max_bytes: at least 1KiB."
     if sessions.store == "redis" and not re.match(r"(rediss?|unix)://", sessions.redis.url):
         yield "sessions.redis.url: it starts with redis://, rediss:// or unix://."
-    if re.search(r"[{}\s]", sessions.redis.prefix):
+    yield from _redis(sessions.redis)
+
+
+def _redis(redis: RedisSessions) -> Iterator[str]:
+    if re.search(r"[{}\s]", redis.prefix):
         yield "sessions.redis.prefix: no braces and no spaces."
+    if redis.connections < 1:
+        yield "sessions.redis.connections: at least 1."
+    for name in ("timeout", "connect_timeout"):
+        if getattr(redis, name) <= 0:
+            yield f"sessions.redis.{name}: must be longer than nothing."
+    if redis.mode == "single" and "," in redis.url.rpartition("@")[2].partition("?")[0]:
+        yield "sessions.redis.url: several servers need `mode: sentinel` or `mode: cluster`."
+    if redis.mode != "single" and redis.url.startswith("unix:"):
+        yield "sessions.redis.url: unix:// is for `mode: single`."
+    if redis.mode == "cluster" and re.search(r"[^/]/[1-9]", redis.url.rpartition("@")[2]):
+        yield "sessions.redis.url: Redis Cluster has database 0 only."
+    default = RedisSessions()
+    for name in ("sentinel_master", "sentinel_username", "sentinel_password"):
+        if redis.mode != "sentinel" and getattr(redis, name) != getattr(default, name):
+            yield f"sessions.redis.{name}: only for `mode: sentinel`."
 
 
 def _routes(config: Config) -> Iterator[str]:

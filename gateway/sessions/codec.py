@@ -92,13 +92,19 @@ def decode_key(data: bytes) -> SessionKey:
     return _decode(_KEY, data, 1)
 
 
-def _decode(decoder: "msgspec.msgpack.Decoder[T]", data: bytes, start: int) -> T:
-    if data[:1] > _VERSION:
+def refuse_newer(version: int) -> None:
+    """Raises StoreError if `version` is newer than FORMAT."""
+    if version > FORMAT:
         raise StoreError(
-            f"This session was stored by a newer version of the gateway (format {data[0]}; this one reads up to "
+            f"This session was stored by a newer version of the gateway (format {version}; this one reads up to "
             f"{FORMAT}); upgrade the gateway.",
             code="session_format",
         )
+
+
+def _decode(decoder: "msgspec.msgpack.Decoder[T]", data: bytes, start: int) -> T:
+    if data[:1] > _VERSION:
+        refuse_newer(data[0])
     try:
         return decoder.decode(memoryview(data)[start:])
     except msgspec.MsgspecError:

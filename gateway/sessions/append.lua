@@ -1,0 +1,165 @@
+-- Stores one turn whole, or refuses and changes nothing. The work is that of the new turn and of what it removes.
+--
+-- KEYS 1  the session's hash   2  the tombstone of a delete
+-- ARGV 1  the format this gateway writes
+--      2  the exchange's token   3  the generation that was loaded, empty for none   4  the generation if it is made now
+--      5  the revision that was loaded   6  the first turn to replace, 0 for none
+--      7  ttl in ms   8  max_age in ms   9  max_turns   10  max_bytes
+--      11 the turn   12 its mark
+--      13 the pin: keep, set or drop   14 the pin that was read, empty for none   15 the new pin
+--      16 cost   17 to 22  what is added to the sums: messages, input, output, cached, written, reasoning
+--      23 owner   24 user   25 id
+--      26 on  further fields to set, as name and value
+--
+-- Result  {'gone'}, {'changed'}, {'format', v} or
+--         {'ok', number, generation, revision, trimmed turns, 1 if it had been stored before, now in ms}
+--
+-- A mark is stored behind its turn's time (13 digits) and its token (one byte of length, the token).
+local SUMS = {'messages', 'input', 'output', 'cached', 'written', 'reasoning'}
+local LOOK = 64 -- turns looked at for a place to cut, in one call
+local CHUNK = 300
+local FRESH = 1 -- the lowest bit of a mark's flags
+
+local key = KEYS[1]
+local token, generation, replace_from = ARGV[2], ARGV[3], tonumber(ARGV[6])
+local max_turns, max_bytes = tonumber(ARGV[9]), tonumber(ARGV[10])
+
+local function whole(n)
+  return string.format('%.0f', n)
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- Validate.
+local h = redis.call('HMGET', key, 'gen', 'rev', 'first', 'next', 'size', 'created', 'v', 'pin', 'look', 'passed',
+  'hold', 'turns', 'cost', 'x:' .. token, unpack(SUMS))
+local made = not h[1]
+if made then
+  if generation ~= '' or redis.call('EXISTS', KEYS[2]) == 1 then
+    return {'gone'}
+  end
+  generation = ARGV[4]
+else
+  if tonumber(h[7]) > tonumber(ARGV[1]) then
+    return {'format', tonumber(h[7])}
+  end
+  if generation ~= '' and generation ~= h[1] then
+    return {'gone'}
+  end
+  generation = h[1]
+  if h[14] then
+    return {'ok', tonumber(h[14]), generation, tonumber(h[2]), 0, 1, now}
+  end
+  if replace_from > 0 and ARGV[5] ~= h[2] then
+    return {'changed'}
+  end
+end
+
+local revision = (tonumber(h[2]) or 0) + 1
+local first, next, size = tonumber(h[3]) or 1, tonumber(h[4]) or 1, tonumber(h[5]) or 0
+local created = tonumber(h[6]) or now
+local look, passed = tonumber(h[9]) or 0, tonumber(h[10]) or 0
+
+-- Write. The first write of a plain append is one that a full Redis refuses, so it is refused whole.
+local function remove(from, to)
+  local bytes = 0
+  for start = from, to, CHUNK do
+    local names = {}
+    for n = start, math.min(start + CHUNK - 1, to) do
+      bytes = bytes + redis.call('HSTRLEN', key, 't:' .. n)
+      local d = redis.call('HGET', key, 'd:' .. n)
+      names[#names + 1] = 't:' .. n
+      names[#names + 1] = 'd:' .. n
+      names[#names + 1] = 'x:' .. string.sub(d, 15, 14 + string.byte(d, 14))
+    end
+    redis.call('HDEL', key, unpack(names))
+  end
+  return bytes
+end
+
+local fields = {}
+local function put(name, value)
+  fields[#fields + 1] = name
+  fields[#fields + 1] = value
+end
+
+local number = next
+if not made and replace_from > 0 and replace_from < next then
+  number = math.max(first, replace_from)
+  size = size - remove(number, next - 1)
+  put('replaced', whole(revision))
+  if look > number then
+    look, passed = 0, 0
+    put('look', '0')
+    put('passed', '0')
+  end
+end
+redis.call('HSET', key, 't:' .. number, ARGV[11], 'x:' .. token, whole(number),
+  'd:' .. number, whole(now) .. string.char(#token) .. token .. ARGV[12])
+size = size + #ARGV[11]
+
+-- Cut for the caps, in front of a turn that begins with a user's message. A bounded number of turns is looked at;
+-- the next call goes on from there (`look`, with `passed` bytes before it).
+local trimmed = 0
+local function over(at, freed)
+  return number - at + 1 > max_turns or size - freed > max_bytes
+end
+
+if over(first, 0) then
+  local at, freed, found, found_freed = first, 0, nil, 0
+  if look > first then
+    at, freed = look, passed
+  end
+  local last = math.min(number, at + LOOK)
+  while at < last and (not found or over(found, found_freed)) do
+    freed = freed + redis.call('HSTRLEN', key, 't:' .. at)
+    at = at + 1
+    local d = redis.call('HGET', key, 'd:' .. at)
+    if string.byte(d, 16 + string.byte(d, 14)) % 2 == FRESH then
+      found, found_freed = at, freed
+    end
+  end
+  if found then
+    remove(first, found - 1)
+    trimmed, size, first, look, passed = found - first, size - found_freed, found, 0, 0
+  else
+    look, passed = at, freed
+  end
+  put('look', whole(look))
+  put('passed', whole(passed))
+end
+
+if made then
+  put('v', ARGV[1])
+  put('gen', generation)
+  put('created', whole(created))
+  put('owner', ARGV[23])
+  put('user', ARGV[24])
+  put('id', ARGV[25])
+end
+put('rev', whole(revision))
+put('first', whole(first))
+put('next', whole(number + 1))
+put('size', whole(size))
+put('updated', whole(now))
+put('turns', whole((tonumber(h[12]) or 0) + 1))
+put('cost', string.format('%.17g', (tonumber(h[13]) or 0) + tonumber(ARGV[16])))
+for i, name in ipairs(SUMS) do
+  put(name, whole((tonumber(h[14 + i]) or 0) + tonumber(ARGV[16 + i])))
+end
+if ARGV[13] == 'set' and (h[8] or '') == ARGV[14] then
+  put('pin', ARGV[15])
+end
+for i = 26, #ARGV do
+  fields[#fields + 1] = ARGV[i]
+end
+redis.call('HSET', key, unpack(fields))
+if ARGV[13] == 'drop' and (h[8] or '') == ARGV[14] then
+  redis.call('HDEL', key, 'pin')
+end
+
+local life = math.min(tonumber(ARGV[7]), created + tonumber(ARGV[8]) - now)
+life = math.max(life, (tonumber(h[11]) or 0) - now, 1)
+redis.call('PEXPIREAT', key, whole(now + life))
+return {'ok', number, generation, revision, trimmed, 0, now}

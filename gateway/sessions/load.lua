@@ -1,0 +1,81 @@
+-- The head, marks and the newest turns that fit, in one trip; keeps a running turn's session alive.
+--
+-- KEYS 1  the session's hash
+-- ARGV 1  how many turns are wanted, 0 for none
+--      2  the turns wanted are those below this number; 0: the newest
+--      3  1: the marks of all turns; 0: those of the turns returned and, with the newest, of the last two
+--      4  milliseconds the session must live on; a longer life is left as it is
+--      5  bytes of turns to return at most; one turn is returned even if it is larger
+--
+-- Result  nil if there is no session, else an array of
+--      1  now, Unix milliseconds
+--      2  when the session expires, Unix milliseconds
+--      3  the head's fields, in the order of FIELDS below, nil where absent
+--      4  the number of the first mark returned, 5  marks, ascending
+--      6  the number of the first turn returned, 7  turns, ascending
+local FIELDS = {
+  'v', 'gen', 'rev', 'first', 'next', 'size', 'created', 'updated', 'cut', 'resends', 'replaced',
+  'owner', 'user', 'id', 'system', 'preamble', 'tools', 'pin', 'last', 'context',
+  'turns', 'messages', 'input', 'output', 'cached', 'written', 'reasoning', 'cost',
+}
+local CHUNK = 500
+
+local key = KEYS[1]
+local wanted, below, all, keep, budget =
+  tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local head = redis.call('HMGET', key, unpack(FIELDS))
+if not head[2] then
+  return false
+end
+local first, next = tonumber(head[4]), tonumber(head[5])
+
+local function fetch(letter, from, to)
+  local found = {}
+  for start = from, to, CHUNK do
+    local names = {}
+    for n = start, math.min(start + CHUNK - 1, to) do
+      names[#names + 1] = letter .. n
+    end
+    for _, value in ipairs(redis.call('HMGET', key, unpack(names))) do
+      found[#found + 1] = value
+    end
+  end
+  return found
+end
+
+local newest = below == 0
+if newest then
+  below = next
+end
+local top = math.min(below, next) - 1
+local lowest = math.max(first, below - wanted)
+local from = top + 1
+if tonumber(head[6]) <= budget then
+  from = math.min(from, lowest)
+else
+  local bytes = 0
+  while from > lowest do
+    bytes = bytes + redis.call('HSTRLEN', key, 't:' .. (from - 1))
+    if bytes > budget and from <= top then
+      break
+    end
+    from = from - 1
+  end
+end
+
+local marks_from, marks_to = from, top
+if newest then
+  marks_from = all and first or math.max(first, math.min(from, next - 2))
+end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local expires = redis.call('PEXPIRETIME', key)
+if expires < now + keep then
+  expires = now + keep
+  redis.call('PEXPIREAT', key, string.format('%.0f', expires))
+  redis.call('HSET', key, 'hold', string.format('%.0f', expires))
+end
+
+return {now, expires, head, marks_from, fetch('d:', marks_from, marks_to), from, fetch('t:', from, top)}

@@ -1,0 +1,251 @@
+"""Sessions in Redis: one hash a session, one script a step.
+
+Redis 7.0 or newer, or Valkey; a single server, Sentinel or Cluster. Its clock is the only one that counts. The hash
+has the fields that `load.lua` names, `t:<n>` for a turn, `d:<n>` for its mark and `x:<token>` for who appended it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+from msgspec.structs import replace
+from redis.exceptions import ResponseError
+
+from gateway.errors import SessionChanged, SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
+from gateway.sessions import codec
+from gateway.sessions.breaker import Breaker
+from gateway.sessions.redis_fields import Window, append_arguments, load_arguments, read_session, stored_token
+from gateway.sessions.redis_index import Entry, Index, read_cursor
+from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
+from gateway.sessions.store import Append, Appended, Head, Listed, Session, SessionKey, Turn
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LOGGER = logging.getLogger(__name__)
+
+_ROUNDS = 8
+_CHUNK = 200
+
+
+class RedisStore:
+    """A SessionStore in Redis.
+
+    Every method takes at most `timeout` seconds, whatever it does. `tombstone` is how long, in seconds, a deleted
+    session cannot be made again by a turn that was running: the longest a turn may take, and a little more.
+    """
+
+    name: Final[Literal["file", "redis"]] = "redis"
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        prefix: str = "gw:",
+        timeout: float = 0.25,
+        tombstone: float = 900.0,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._timeout = timeout
+        self._tombstone = tombstone
+        self.breaker = breaker or Breaker(time.monotonic)
+        self._index = Index(link, prefix)
+        self._load, self._append = Script("load"), Script("append")
+        self._flag, self._delete = Script("flag"), Script("delete")
+
+    # ------------------------------------------------------------ turns
+
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
+        return await self._within(self._read, key, Window(turns=turns, marks=marks, keep=keep))
+
+    async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
+        first = max(first, 1)
+        session = await self._within(self._read, key, Window(turns=count, below=first + count))
+        return session.turns if session is not None else {}
+
+    async def head(self, key: SessionKey) -> Head | None:
+        part = await self._within(self._part, self._key(key.tag), Window())
+        return part[0].head if part is not None else None
+
+    async def append(self, key: SessionKey, append: Append) -> Appended:
+        turn, mark = codec.encode_turn(append.turn, append.mark)
+        if len(turn) > append.limits.max_bytes:
+            raise SessionTooLarge(
+                f"This turn takes {len(turn)} bytes, and a session may have {append.limits.max_bytes}.",
+                code="session_too_large",
+            )
+        reply = await self._within(self._put, key, append, turn, mark)
+        match reply[0]:
+            case b"ok":
+                _, number, generation, revision, trimmed, again, now = reply
+                self._index.used(key, now, append.limits)
+                return Appended(number, generation.decode(), revision, trimmed, bool(again))
+            case b"changed":
+                raise SessionChanged(
+                    "Another turn was stored while this one wanted to replace turns; load the session and try again.",
+                    code="session_changed",
+                )
+            case b"format":
+                codec.refuse_newer(reply[1])
+        raise SessionGone("The session was deleted or has expired while this turn ran.", code="session_gone")
+
+    async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
+        args = (number, stored_token(token), int(unconfirmed))
+        return bool(await self._within(self._flag.run, self._link, (self._key(key.tag),), *args))
+
+    async def delete(self, key: SessionKey) -> bool:
+        keys = (self._key(key.tag), f"{self._prefix}{{{key.tag}}}:d")
+        existed = await self._within(self._delete.run, self._link, keys, int(self._tombstone * 1000))
+        with suppress(StoreUnavailable):  # then the entries fall out when they are met
+            await self._within(self._index.remove, key)
+        return bool(existed)
+
+    # ------------------------------------------------------------ finding sessions
+
+    async def owners(self, id: str) -> list[SessionKey]:
+        name, entries = await self._within(self._index.of_id, id)
+        found: list[SessionKey] = []
+        for start in range(0, len(entries), _CHUNK):
+            found += await self._within(self._keys, name, entries[start : start + _CHUNK])
+        return [key for key in found if key.id == id]
+
+    async def scan(self) -> AsyncIterator[SessionKey]:
+        for name in self._index.shards():
+            seen: set[str] = set()
+            cursor = -1
+            while cursor != 0:
+                cursor, entries = await self._within(self._index.walk, name, max(cursor, 0))
+                fresh = [entry for entry in entries if entry.tag not in seen]
+                seen.update(entry.tag for entry in fresh)
+                for key in await self._within(self._keys, name, fresh):
+                    yield key
+
+    async def cleanup(self) -> int:
+        return 0
+
+    # ------------------------------------------------------------ service
+
+    async def ping(self) -> None:
+        await self._within(self._link.everywhere, "PING")
+
+    async def check(self) -> None:
+        """Warns in the log if Redis may throw sessions away. Raises StoreUnavailable."""
+        for policy in await self._within(self._policies):
+            if policy.startswith("allkeys-"):
+                _LOGGER.warning(
+                    "Redis has maxmemory-policy %s: when its memory is full it deletes sessions that are in use. "
+                    "Set maxmemory-policy to noeviction.",
+                    policy,
+                )
+
+    async def close(self) -> None:
+        with suppress(StoreUnavailable):
+            await self._within(self._index.close)
+        await self._link.close()
+
+    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
+        before = read_cursor(cursor) if cursor is not None else None
+        return await self._within(self._list, owner, before, max(limit, 1))
+
+    async def _policies(self) -> Sequence[str]:
+        try:
+            answers = await self._link.everywhere("CONFIG", "GET", "maxmemory-policy")
+        except ResponseError:  # many services forbid CONFIG
+            return []
+        return [answer[1].decode() for answer in answers if answer]
+
+    async def _within(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        openings = self.breaker.openings
+        try:
+            with self.breaker.attempt():
+                try:
+                    async with asyncio.timeout(self._timeout):
+                        return await step(*args, **kwargs)
+                except FAILURES as exc:
+                    raise unavailable(exc) from exc
+        except StoreUnavailable as exc:
+            if self.breaker.openings > openings:
+                _LOGGER.warning("Redis fails and is left alone for a while: %s (%r)", exc.message, exc.__cause__)
+            raise
+
+    def _key(self, tag: str) -> str:
+        return f"{self._prefix}{{{tag}}}:s"
+
+    # ------------------------------------------------------------ steps
+
+    async def _read(self, key: SessionKey, window: Window) -> Session | None:
+        """The head and the turns of a window, in as many calls as their bytes need."""
+        name = self._key(key.tag)
+        for _ in range(_ROUNDS):
+            got = await self._part(name, window)
+            if got is None:
+                return None
+            session, _ = got
+            bottom = max(session.head.first, (window.below or session.head.next) - window.turns)
+            whole = await self._rest(name, session, bottom)
+            if whole is not None:
+                return whole
+        raise StoreUnavailable("The session changes faster than it can be read.", code="store_unavailable")
+
+    async def _rest(self, name: str, session: Session, bottom: int) -> Session | None:
+        """`session` with its turns from `bottom` on, or None if the session is not the same any more."""
+        head = session.head
+        while session.turns and (low := min(session.turns)) > bottom:
+            got = await self._part(name, Window(turns=low - bottom, below=low))
+            if got is None or got[0].head.generation != head.generation or got[1] > head.revision:
+                return None
+            more = got[0]
+            if not more.turns:
+                break  # they were trimmed meanwhile
+            marks, turns = {**more.marks, **session.marks}, {**more.turns, **session.turns}
+            session = replace(session, marks=marks, turns=turns)
+        return session
+
+    async def _part(self, name: str, window: Window) -> tuple[Session, int] | None:
+        """One call's worth, and the revision at which turns were replaced last."""
+        reply = await self._load.run(self._link, (name,), *load_arguments(window))
+        return read_session(reply) if reply is not None else None
+
+    async def _put(self, key: SessionKey, append: Append, turn: bytes, mark: bytes) -> Any:  # noqa: ANN401
+        limits = append.limits
+        if append.generation is None:
+            if limits.max_sessions and await self._index.count(key, limits) >= limits.max_sessions:
+                raise SessionLimit(
+                    f"This owner has {limits.max_sessions} sessions, as many as are allowed; delete some.",
+                    code="session_limit",
+                )
+            await self._index.add(key, limits)
+        keys = (self._key(key.tag), f"{self._prefix}{{{key.tag}}}:d")
+        return await self._append.run(self._link, keys, *append_arguments(key, append, turn, mark))
+
+    async def _list(self, owner: str | None, before: Entry | None, limit: int) -> Listed:
+        await self._index.flush()
+        found: list[tuple[Entry, Head]] = []
+        for _ in range(_ROUNDS):
+            wanted = limit + 1 - len(found)
+            entries = await self._index.newest(owner, before, wanted)
+            parts = await asyncio.gather(*(self._part(self._key(e.tag), Window()) for e, _ in entries))
+            for (entry, name), part in zip(entries, parts, strict=True):
+                before = entry
+                if part is None:
+                    await self._index.drop(name, [entry])
+                else:
+                    found.append((entry, part[0].head))
+            if len(found) > limit or len(entries) < wanted:
+                break
+        else:
+            return Listed(heads=tuple(head for _, head in found), next=before.cursor if before else None)
+        heads = tuple(head for _, head in found[:limit])
+        return Listed(heads=heads, next=found[limit - 1][0].cursor if len(found) > limit else None)
+
+    async def _keys(self, name: str, entries: Sequence[Entry]) -> Sequence[SessionKey]:
+        """Whose sessions these entries of a set are; those without a session leave the set."""
+        keys = [self._key(entry.tag) for entry in entries]
+        read = await asyncio.gather(*(self._link.call(key, "HMGET", key, "owner", "user", "id") for key in keys))
+        await self._index.drop(name, [e for e, (o, _, _) in zip(entries, read, strict=True) if o is None])
+        return [SessionKey(*(part.decode() for part in parts)) for parts in read if parts[0] is not None]

@@ -1,0 +1,89 @@
+"""From the configuration to a Link.
+
+A URL is redis://user:password@host:port/db, rediss:// for TLS, unix:///path. For Sentinel and Cluster it names
+several servers, `host:port,host:port`: the sentinels, or some of the cluster.
+"""
+
+from typing import Any
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.asyncio.sentinel import SentinelManagedSSLConnection as SentinelTLS
+from redis.backoff import NoBackoff
+
+from gateway.config import RedisSessions
+from gateway.sessions.redis_cluster import Address, Cluster
+from gateway.sessions.redis_link import Lanes, Link, Server
+
+
+def connect(settings: RedisSessions) -> Link:
+    """A Link as `settings` describe it. Nothing is sent yet. Raises ValueError for a URL that cannot be read."""
+    addresses, options = read_url(settings.url, 26379 if settings.mode == "sentinel" else 6379)
+    options |= {
+        "protocol": 2,
+        "socket_timeout": None,
+        "socket_connect_timeout": settings.connect_timeout,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    match settings.mode:
+        case "sentinel":
+            return _sentinel(settings, addresses, options)
+        case "cluster":
+            return _cluster(settings, addresses, options)
+        case "single":
+            pool = ConnectionPool.from_url(settings.url, **options)
+            return _server(settings, pool, settings.connect_timeout)
+
+
+def read_url(url: str, default_port: int) -> tuple[tuple[Address, ...], dict[str, Any]]:
+    """The servers that a URL names, and everything else in it as options of a connection."""
+    parts = urlsplit(url)
+    credentials, at, hosts = parts.netloc.rpartition("@")
+    servers = [urlsplit(f"//{host}") for host in hosts.split(",")]
+    addresses = tuple((server.hostname or "localhost", server.port or default_port) for server in servers)
+    one = SplitResult(parts.scheme, f"{credentials}{at}localhost", parts.path, parts.query, "")
+    options = dict(parse_url(urlunsplit(one)))
+    options.pop("host", None)
+    return addresses, options
+
+
+def _server(settings: RedisSessions, pool: ConnectionPool, connect_timeout: float) -> Server:
+    def new() -> AbstractConnection:
+        made: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+        return made
+
+    lanes = Lanes(new, size=settings.connections, timeout=settings.timeout, connect_timeout=connect_timeout)
+    return Server(lanes, pool.aclose)
+
+
+def _sentinel(settings: RedisSessions, addresses: tuple[Address, ...], options: dict[str, Any]) -> Link:
+    tls = "connection_class" in options
+    options["connection_class"] = SentinelTLS if tls else SentinelManagedConnection
+    asking = {name: value for name, value in options.items() if name.startswith(("socket_", "ssl_", "retry", "prot"))}
+    asking |= {"socket_timeout": settings.connect_timeout, "ssl": tls}
+    asking |= {"username": settings.sentinel_username or None, "password": settings.sentinel_password or None}
+    sentinel = Sentinel(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    pool = SentinelConnectionPool(settings.sentinel_master, sentinel, **options)  # type: ignore[no-untyped-call]
+    # Every sentinel may have to be asked before one answers, and then the master.
+    server = _server(settings, pool, settings.connect_timeout * (len(addresses) + 1))
+
+    async def release() -> None:
+        await pool.aclose()
+        await sentinel.aclose()
+
+    return Server(server.lanes, release)
+
+
+def _cluster(settings: RedisSessions, addresses: tuple[Address, ...], options: dict[str, Any]) -> Link:
+    kind: type[Connection] = options.pop("connection_class", Connection)
+
+    def lanes(address: Address) -> Lanes:
+        def new() -> AbstractConnection:
+            return kind(host=address[0], port=address[1], **options)
+
+        return Lanes(new, size=settings.connections, timeout=settings.timeout, connect_timeout=settings.connect_timeout)
+
+    return Cluster(addresses, lanes)

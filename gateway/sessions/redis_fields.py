@@ -1,0 +1,127 @@
+"""What the scripts of the Redis store are given, and what they answer."""
+
+from hashlib import sha256
+from secrets import token_hex
+from typing import Any
+
+from msgspec import Raw, Struct
+from msgspec.structs import force_setattr
+
+from gateway.conversation import Usage
+from gateway.sessions import codec
+from gateway.sessions.store import FORMAT, Append, Head, Mark, Session, SessionKey, Totals, Turn
+
+_BUDGET = 1 << 20
+_LONGEST_TOKEN = 200
+_TIME = 13
+_NOTHING = Usage()
+
+
+class Window(Struct, frozen=True):
+    """What is read of a session: `turns` turns below number `below`, or the newest for 0; `marks`: all of them."""
+
+    turns: int = 0
+    below: int = 0
+    marks: bool = False
+    keep: float = 0.0
+
+
+def load_arguments(window: Window) -> tuple[int, ...]:
+    """ARGV of load.lua."""
+    return window.turns, window.below, int(window.marks), int(window.keep * 1000), _BUDGET
+
+
+def stored_token(token: str) -> str:
+    """A token as it is stored: its length is one byte there."""
+    return token if token.isascii() and len(token) <= _LONGEST_TOKEN else sha256(token.encode()).hexdigest()
+
+
+def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) -> list[str | bytes | float]:
+    """ARGV of append.lua."""
+    limits = append.limits
+    usage = append.turn.usage or _NOTHING
+    pin = "set" if append.pin is not None else "drop" if append.drop_pin else "keep"
+    args: list[str | bytes | float] = [
+        FORMAT,
+        stored_token(append.token),
+        append.generation or "",
+        token_hex(8),
+        append.revision,
+        append.replace_from or 0,
+        int(limits.ttl * 1000),
+        int(limits.max_age * 1000),
+        limits.max_turns,
+        limits.max_bytes,
+        turn,
+        mark,
+        pin,
+        codec.encode(append.pin_was) if append.pin_was is not None else b"",
+        codec.encode(append.pin) if append.pin is not None else b"",
+        append.cost,
+        append.messages,
+        usage.input,
+        usage.output,
+        usage.cached,
+        usage.cache_write,
+        usage.reasoning,
+        key.owner,
+        key.user,
+        key.id,
+    ]
+    for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
+        if said is not None:
+            args += (name, codec.encode(said))
+    if append.turn.reply.origin is not None:
+        args += ("last", codec.encode(append.turn.reply.origin))
+    if append.resends is not None:
+        args += ("resends", int(append.resends))
+    if append.cut is not None:
+        args += ("cut", append.cut)
+    return args
+
+
+def read_session(reply: list[Any]) -> tuple[Session, int]:
+    """What load.lua answers, and the revision at which turns were replaced last."""
+    _, expires, fields, first_mark, marks, first_turn, turns = reply
+    times: dict[int, int] = {}
+    read_marks: dict[int, Mark] = {}
+    for number, data in enumerate(marks, first_mark):
+        times[number] = int(data[:_TIME])
+        read_marks[number] = codec.decode_mark(data[_TIME + 1 + data[_TIME] :])
+    read_turns: dict[int, Turn] = {}
+    for number, data in enumerate(turns, first_turn):
+        read_turns[number] = turn = codec.decode_turn(data)
+        force_setattr(turn, "at", times[number])
+    return Session(head=_head(fields, expires), marks=read_marks, turns=read_turns), int(fields[10] or 0)
+
+
+def _head(fields: list[Any], expires: int) -> Head:
+    codec.refuse_newer(int(fields[0]))
+    system, preamble, tools, pin, last, context = fields[14:20]
+    turns, messages, *usage, cost = fields[20:]
+    input_, output, cached, written, reasoning = map(int, usage)
+    return Head(
+        key=SessionKey(fields[11].decode(), fields[12].decode(), fields[13].decode()),
+        generation=fields[1].decode(),
+        revision=int(fields[2]),
+        first=int(fields[3]),
+        next=int(fields[4]),
+        size=int(fields[5]),
+        created=int(fields[6]),
+        updated=int(fields[7]),
+        expires=expires,
+        cut=int(fields[8] or 0),
+        resends=fields[9] == b"1",
+        system=codec.decode_said(system) if system is not None else None,
+        preamble=codec.decode_said(preamble) if preamble is not None else None,
+        tools=codec.decode_said(tools) if tools is not None else None,
+        pin=codec.decode_pin(pin) if pin is not None else None,
+        last=codec.decode_origin(last) if last is not None else None,
+        totals=Totals(
+            turns=int(turns),
+            messages=int(messages),
+            usage=Usage(input_, output, cached, written, reasoning),
+            cost=float(cost),
+        ),
+        context=Raw(context or b"{}"),
+    )
