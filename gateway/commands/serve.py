@@ -1,0 +1,164 @@
+"""`gateway serve`: the gateway itself, in one process or several."""
+
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import uvicorn
+from litestar import Litestar
+from prometheus_client.multiprocess import mark_process_dead
+from uvicorn.config import STARTUP_FAILURE
+
+from gateway import logs
+from gateway.app import create_app
+from gateway.commands.load import CommandFailed, load
+from gateway.commands.workers import Supervisor
+from gateway.config import Config, ConfigError
+from gateway.errors import GatewayError
+
+log = logging.getLogger("gateway.serve")
+
+AppFactory: TypeAlias = Callable[[], Litestar]
+
+BACKLOG = 2048
+KEEP_ALIVE = 75
+"""Seconds that an idle client connection is kept: longer than load balancers usually do, so that they close first."""
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that tells when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
+    """Serve until SIGINT or SIGTERM; returns the exit code. Raises ConfigError, CommandFailed."""
+    config = load(arguments, environ)
+    logs.configure(logs.secrets_in(config))
+    sockets = listen(config.server.host, config.server.port)
+    about = {"url": url_of(config.server.host, sockets), "workers": config.server.workers}
+    ready = partial(log.info, "listening", extra=about)
+    if config.server.workers == 1:
+        code = serve(partial(create_app, config), config, sockets, ready)
+    else:
+        ready()
+        with metrics_directory(environ) as directory:
+            code = Supervisor(
+                _worker,
+                (partial(create_app, config), config, sockets),
+                config.server.workers,
+                grace=config.server.shutdown_grace,
+                buried=partial(mark_process_dead, path=directory),
+                stopping=partial(close, sockets),
+            ).run()
+    log.info("stopped")
+    return code
+
+
+def serve(factory: AppFactory, config: Config, sockets: Sequence[socket.socket], ready: Callable[[], None]) -> int:
+    """Serve in this process; returns the exit code."""
+    try:
+        app = factory()
+    except (ConfigError, GatewayError, OSError) as exc:
+        log.error("the gateway cannot start: %s", exc)  # noqa: TRY400 - the message says it all
+        return STARTUP_FAILURE
+    except Exception:
+        log.exception("the gateway cannot start")
+        return STARTUP_FAILURE
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn raises a signal again once it has obeyed it
+    server = Server(settings(app, config), ready)
+    server.run(list(sockets))
+    return 0
+
+
+def settings(app: Litestar, config: Config) -> uvicorn.Config:
+    """How uvicorn runs the application."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, math.ceil(config.server.shutdown_grace)),
+    )
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on every address of `host`; port 0 takes a free one. Raises CommandFailed."""
+    if not 0 <= port <= 65535:  # noqa: PLR2004 - TCP
+        raise CommandFailed(f"A port is 0 to 65535, not {port}.")
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, *_, address in dict.fromkeys(found):
+            at = (str(address[0]), sockets[0].getsockname()[1] if sockets else port)
+            dual = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+            sockets.append(socket.create_server(at, family=family, backlog=BACKLOG, dualstack_ipv6=dual))
+    except OSError as exc:
+        close(sockets)
+        why = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
+        raise CommandFailed(f"Cannot listen on {host}, port {port}: {why}.") from None
+    return sockets
+
+
+def close(sockets: Sequence[socket.socket]) -> None:
+    """Stop listening here; whoever shares the sockets goes on."""
+    for opened in sockets:
+        opened.close()
+
+
+def url_of(host: str, sockets: Sequence[socket.socket]) -> str:
+    """Where the gateway can be reached from this machine."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://{f'[{name}]' if ':' in name else name}:{sockets[0].getsockname()[1]}"
+
+
+@contextmanager
+def metrics_directory(environ: MutableMapping[str, str]) -> Iterator[str]:
+    """Where the workers keep their metrics, so that any of them can report for all: fresh, and gone afterwards.
+
+    The metrics library looks for it in the environment of the workers, who inherit ours.
+    """
+    if given := environ.get(METRICS_VARIABLE):
+        Path(given).mkdir(parents=True, exist_ok=True)
+        for left in Path(given).glob("*.db"):
+            left.unlink()
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="gateway-metrics-") as directory:
+        environ[METRICS_VARIABLE] = directory
+        try:
+            yield directory
+        finally:
+            del environ[METRICS_VARIABLE]
+
+
+def _worker(factory: AppFactory, config: Config, sockets: Sequence[socket.socket]) -> None:
+    logs.configure(logs.secrets_in(config))
+    sys.exit(serve(factory, config, sockets, partial(log.info, "worker ready")))
