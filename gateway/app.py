@@ -6,31 +6,33 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from itertools import count
+from pathlib import Path
 
 import httpx
 import msgspec
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.types import ControllerRouterHandler, Scope
+from litestar.types import Scope
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway.api.auth import Callers
 from gateway.api.catalog import catalog
 from gateway.api.inference import Inference
-from gateway.api.management import ManagementKey, management_router
 from gateway.api.probes import Readiness, probes
 from gateway.ask import Gateway
 from gateway.config import Config
-from gateway.dialects import DIALECTS
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
+from gateway.dialects.registry import DIALECTS
 from gateway.metrics import Metrics, Record
 from gateway.routing.health import Health
 from gateway.routing.table import Table
+from gateway.sessions.breaker import Breaker
 from gateway.sessions.file import FileStore
 from gateway.sessions.memory import Memory
 from gateway.sessions.redis import RedisStore
+from gateway.sessions.redis_connect import connect
 from gateway.sessions.store import SessionStore
 from gateway.transport import Transport
 from gateway.upstream import Upstream
@@ -97,7 +99,6 @@ def create_app(
                 lambda: _gathered(metrics, metrics_directory),
                 needs_store=config.sessions.on_failure == "reject",
             ),
-            *_management(config, store),
         ],
         lifespan=[lifespan],
         openapi_config=None,
@@ -109,8 +110,9 @@ def create_app(
 def make_store(config: Config) -> SessionStore:
     """The configured session store."""
     if config.sessions.store == "redis":
-        return RedisStore(config.sessions.redis)
-    return FileStore(config.sessions.file)
+        redis = config.sessions.redis
+        return RedisStore(connect(redis), prefix=redis.prefix, timeout=redis.timeout, breaker=Breaker(time.monotonic))
+    return FileStore(str(Path(config.sessions.file.directory).expanduser()))
 
 
 def log_line(record: Record) -> None:
@@ -126,17 +128,12 @@ def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:
     return opened
 
 
-def _management(config: Config, store: SessionStore) -> list[ControllerRouterHandler]:
-    key = ManagementKey.of(config.management)
-    return [] if key is None else [management_router(store, key)]
-
-
 def _gathered(metrics: Metrics, directory: str | None) -> CollectorRegistry:
     """This worker's instruments, or those of all workers where several share a directory."""
     if directory is None:
         return metrics.registry
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=directory)
+    multiprocess.MultiProcessCollector(registry, path=directory)  # type: ignore[no-untyped-call]
     return registry
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 from gateway.ask import Answer, Open
 from gateway.conversation import Begin, Event, Failed, Reply, events_of
-from gateway.dialects import DIALECTS
+from gateway.dialects.registry import DIALECTS
 from gateway.upstream import pieces
 
 

@@ -167,7 +167,7 @@ class Provider(_Base, frozen=True):
 
 
 class Target(_Base, frozen=True):
-    """One way to serve a model. Lower `priority` first; A `*` in `model` is the asked name after its last configured slash."""
+    """One way to serve a model. Lower `priority` first; a `*` in `model` is the asked name after the slash."""
 
     provider: str
     model: str

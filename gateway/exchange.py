@@ -10,7 +10,7 @@ from contextlib import aclosing
 from gateway.arrivals import arrivals, prime, raise_failure
 from gateway.ask import Answer, Ask, Gateway, Open, Outlet
 from gateway.conversation import Reply, ReplyBuilder, events_of
-from gateway.dialects import DIALECTS
+from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.metrics import Record
 from gateway.routing.health import is_fault_of_request, more_useful, told

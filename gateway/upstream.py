@@ -8,24 +8,27 @@ from typing import cast
 
 import httpx
 
-from gateway.config import Config, Provider
-from gateway.dialects import DIALECTS
+from gateway.config import Config
+from gateway.dialects.registry import DIALECTS
 from gateway.errors import Kind, UpstreamError
 from gateway.routing.table import Target
+from gateway.transport import Endpoint
 
 MAX_ERROR_BODY = 256 * 1024
 OK = range(200, 300)
+MAX_ENDPOINTS = 1024
+"""A wildcard's models are a client's words, so they are not kept without limit."""
 REST = 0.25
 """Seconds to wait for the end of a body whose last event has been read."""
 
 
 class Upstream:
-    """All providers, through one transport. URLs are made once per target."""
+    """All providers, through one transport. What requests to one target share is made once."""
 
     def __init__(self, config: Config, transport: httpx.AsyncBaseTransport) -> None:
         self._providers = config.providers
         self._transport = transport
-        self._urls: dict[tuple[str, str, bool], httpx.URL] = {}
+        self._endpoints: dict[tuple[str, str, str, bool], Endpoint] = {}
 
     def timeouts(self, target: Target) -> tuple[float, float]:
         """Seconds to the first event or the reply, and between two pieces of a stream."""
@@ -33,25 +36,12 @@ class Upstream:
         return timeouts.first_event, timeouts.idle
 
     async def send(self, target: Target, body: bytes, forwarded: Mapping[str, str], *, stream: bool) -> httpx.Response:
-        """Send a conversation; the response's status is good, its body unread.
+        """Send a conversation; the response's status is good, its body unread. `forwarded` are the client's headers.
 
         Raises UpstreamError, with the provider's own answer where there was one.
         """
-        url = self._url(target, stream=stream)
-        return await self._post(target, url, body, forwarded)
-
-    async def _post(self, target: Target, url: httpx.URL, body: bytes, forwarded: Mapping[str, str]) -> httpx.Response:
-        dialect = DIALECTS[target.dialect]
-        provider = self._providers[target.provider]
-        headers = {
-            "content-type": "application/json",
-            "accept-encoding": "identity",
-            **{name: value for name, value in forwarded.items() if name in dialect.FORWARDED_HEADERS},
-            **dialect.auth(target.key, forwarded),
-            **provider.headers,
-        }
-        extensions = {"timeout": {"connect": float(provider.timeouts.connect)}}
-        request = httpx.Request("POST", url, content=body, headers=headers, extensions=extensions)
+        extra = {**forwarded, **DIALECTS[target.dialect].auth(target.key, forwarded)} if forwarded else None
+        request = self._endpoint(target, stream=stream).request(body, extra)
         with failures_mapped():
             response = await self._transport.handle_async_request(request)
         if response.status_code in OK:
@@ -62,15 +52,24 @@ class Upstream:
         """Close every connection."""
         await self._transport.aclose()
 
-    def _url(self, target: Target, *, stream: bool) -> httpx.URL:
-        key = (target.provider, target.model, stream)
-        url = self._urls.get(key)
-        if url is None:
-            if len(self._urls) > 1024:  # noqa: PLR2004 - wildcard models are a client's words
-                self._urls.clear()
-            provider = self._providers[target.provider]
-            url = self._urls[key] = _join(provider, DIALECTS[target.dialect].path(target.model, stream=stream))
-        return url
+    def _endpoint(self, target: Target, *, stream: bool) -> Endpoint:
+        place = (target.provider, target.credential, target.model, stream)
+        endpoint = self._endpoints.get(place)
+        if endpoint is None:
+            if len(self._endpoints) >= MAX_ENDPOINTS:
+                self._endpoints.clear()
+            endpoint = self._endpoints[place] = self._make(target, stream=stream)
+        return endpoint
+
+    def _make(self, target: Target, *, stream: bool) -> Endpoint:
+        provider, dialect = self._providers[target.provider], DIALECTS[target.dialect]
+        url = httpx.URL(provider.base_url.rstrip("/") + dialect.path(target.model, stream=stream))
+        return Endpoint(
+            str(url.copy_merge_params(provider.query) if provider.query else url),
+            headers={"content-type": "application/json", **dialect.auth(target.key, {}), **provider.headers},
+            proxy=provider.proxy,
+            connect_timeout=provider.timeouts.connect,
+        )
 
 
 async def pieces(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -154,8 +153,3 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max((when - sent).total_seconds(), 0.0)
     except (TypeError, ValueError):
         return None
-
-
-def _join(provider: Provider, path: str) -> httpx.URL:
-    url = httpx.URL(provider.base_url.rstrip("/") + path)
-    return url.copy_merge_params(provider.query) if provider.query else url

@@ -6,9 +6,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from gateway.sessions.file import FileStore
 
-from gateway.config import FileSessions
+from gateway.sessions.file import FileStore
 from gateway.sessions.store import SessionStore
 from tests.harness import Harness, gateway
 
@@ -16,7 +15,7 @@ from tests.harness import Harness, gateway
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SessionStore]:
     """A session store for a gateway inside the test."""
-    store = FileStore(FileSessions(directory=str(tmp_path / "sessions")))
+    store = FileStore(str(tmp_path / "sessions"))
     yield store
     await store.close()
 

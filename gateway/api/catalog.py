@@ -6,7 +6,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from gateway.api.auth import Caller, Callers
 from gateway.api.models import Document, listing, one, shape_of, visible
-from gateway.dialects import DIALECTS
+from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind
 from gateway.routing.table import Table, may_use
 

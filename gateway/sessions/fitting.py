@@ -9,8 +9,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.conversation import SIGNATURE_MARK, Message, Origin, Prompt, Said, Text, ToolResult
-from gateway.dialects import DIALECTS
 from gateway.dialects.dialect import Dialect, Encoded, Request
+from gateway.dialects.registry import DIALECTS
 from gateway.routing.table import Target
 from gateway.sessions.history import Aligned
 from gateway.sessions.store import Mark, Turn

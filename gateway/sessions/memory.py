@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from gateway.config import Config
 from gateway.conversation import Message, Reply, Said, Stop, ToolCall
-from gateway.dialects import DIALECTS
 from gateway.dialects.dialect import Dialect, Request
+from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, StoreError, StoreUnavailable
 from gateway.metrics import Metrics, Record
 from gateway.routing.table import Target

@@ -194,7 +194,9 @@ class SessionStore(Protocol):
     budget; nothing else leaks out of an implementation.
     """
 
-    name: Literal["file", "redis"]
+    @property
+    def name(self) -> Literal["file", "redis"]:
+        """Which store this is, for metrics and logs."""
 
     async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
         """The session with its newest `turns` turns (0: none, at most what fits in memory budgets), or None.
