@@ -175,7 +175,7 @@ def _reasoning(words: str, signature: Signature | None, found: dict[str, Raw]) -
     return thought if words or signature else None
 
 
-class Mine(msgspec.Struct, omit_defaults=True):
+class Mine(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the gateway notes on a part that shows foreign thinking."""
 
     redacted: bool = False

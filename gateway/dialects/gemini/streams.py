@@ -45,8 +45,8 @@ from gateway.dialects.gemini.replies import (
     stop_of,
     usage_of,
 )
-from gateway.dialects.gemini.wire import ENCODER, NAME, Candidate, Chunk, Piece
-from gateway.dialects.sse import EventParser, frame
+from gateway.dialects.gemini.wire import ENCODER, NAME, Candidate, Chunk, Piece, compact
+from gateway.dialects.sse import MAX_EVENT, EventParser, frame
 from gateway.errors import GatewayError, Kind, UpstreamError
 
 SSE = "sse"
@@ -77,6 +77,8 @@ class StreamDecoder:
             self._bare += data
             start = self._bare.lstrip()[:1]
             if not start or start in b"{[":  # an error, or an array, in place of events: whole at the end
+                if len(self._bare) > MAX_EVENT:
+                    raise UpstreamError(Kind.BAD_GATEWAY, _BROKEN)
                 return []
             data, self._bare = self._bare, None
         return [event for _, block in self._parser.feed(data) for event in self._take(block)]
@@ -240,7 +242,7 @@ class StreamEncoder:
 
     def error(self, error: GatewayError) -> bytes:
         """An event with the error in the reply's place, which Google's SDK raises."""
-        return self._framing.write(encode_error(error, self._request_id), last=True)
+        return self._framing.write(compact(encode_error(error, self._request_id)), last=True)
 
     def _begin(self, index: int, part: Any) -> bytes:  # noqa: ANN401 - a part
         self._parts[index] = part
