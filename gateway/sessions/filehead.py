@@ -1,0 +1,45 @@
+"""What a turn changes in a session's head."""
+
+from msgspec.structs import replace
+
+from gateway.conversation import Usage
+from gateway.sessions.store import Append, Head, Pin, Totals
+
+
+def after(head: Head, append: Append, now: int) -> Head:
+    """What a turn changes in the head beside its number and size."""
+    limits, origin = append.limits, append.turn.reply.origin
+    expires = min(now + int(limits.ttl * 1000), head.created + int(limits.max_age * 1000))
+    return replace(
+        head,
+        revision=head.revision + 1,
+        updated=now,
+        expires=expires if expires > now else head.expires,
+        cut=head.cut if append.cut is None else append.cut,
+        resends=head.resends if append.resends is None else append.resends,
+        pin=_pin(head.pin, append),
+        last=origin or head.last,
+        totals=_sum(head.totals, append),
+    )
+
+
+def _pin(pin: Pin | None, append: Append) -> Pin | None:
+    if pin != append.pin_was or (append.pin is None and not append.drop_pin):
+        return pin
+    return None if append.drop_pin else append.pin
+
+
+def _sum(totals: Totals, append: Append) -> Totals:
+    one, usage = append.turn.usage or Usage(), totals.usage
+    return Totals(
+        turns=totals.turns + 1,
+        messages=totals.messages + append.messages,
+        usage=Usage(
+            usage.input + one.input,
+            usage.output + one.output,
+            usage.cached + one.cached,
+            usage.cache_write + one.cache_write,
+            usage.reasoning + one.reasoning,
+        ),
+        cost=totals.cost + append.cost,
+    )

@@ -1,0 +1,279 @@
+"""One append-only file of checked frames, locked while it is open.
+
+A file is MAGIC, eight random bytes, then frames: kind (1 byte), length (4), CRC-32 (4), payload; numbers are little
+endian. The CRC starts from the random bytes, so that no stored content can pass for a frame. What is written
+together ends in a commit: a frame of kind STATE and a footer with its length again, by which it is found from the
+end of the file. Bytes behind the last commit are a write that a crash cut off; they never happened.
+"""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, NamedTuple, Self
+from zlib import crc32
+
+MAGIC: Final = b"gwlog\r\n\x01"
+STATE: Final = b"s"
+TURN: Final = b"t"
+BLOCK: Final = b"b"
+SAID: Final = b"p"
+
+_START = len(MAGIC) + 8
+_HEADER = struct.Struct("<cII")
+_FOOTER = struct.Struct("<I4s")
+_END = b"\xffEOC"
+_TAIL = 4096
+_GAP = 16 << 10
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+class Torn(Exception):
+    """The file ends in an unfinished write and is open for reading only."""
+
+
+class Damaged(Exception):
+    """The file is not what was written to it. `inode` tells it from one that took its place since."""
+
+    def __init__(self, inode: int) -> None:
+        super().__init__(inode)
+        self.inode = inode
+
+
+class Ref(NamedTuple):
+    """Where a frame starts in its file, and the length of its payload."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The first byte behind the frame."""
+        return self.offset + _HEADER.size + self.length
+
+
+class Batch:
+    """Frames that are written together. `start` is where in the file they will be, `salt` the file's."""
+
+    def __init__(self, start: int, salt: bytes) -> None:
+        self._salt = salt
+        self._parts = [MAGIC + salt] if start == 0 else []
+        self.start = start
+        self.end = start or _START
+
+    def add(self, kind: bytes, payload: bytes) -> Ref:
+        """One more frame."""
+        ref = Ref(self.end, len(payload))
+        self._parts += (_HEADER.pack(kind, len(payload), _checksum(self._salt, kind, payload)), payload)
+        self.end = ref.end
+        return ref
+
+    def commit(self, state: bytes) -> bytes:
+        """The bytes of all frames, with `state` as the commit that makes them count."""
+        self.add(STATE, state)
+        self._parts.append(_FOOTER.pack(len(state), _END))
+        self.end += _FOOTER.size
+        return b"".join(self._parts)
+
+    def drain(self) -> bytes:
+        """The bytes so far, which are then forgotten: for a batch too large to be held."""
+        data = b"".join(self._parts)
+        self._parts = []
+        return data
+
+
+class LogFile:
+    """A file, open and locked: shared for reading, alone for writing (`write`).
+
+    Raises Busy at once if the lock is taken, FileNotFoundError if there is no file and `create` is not given,
+    Damaged, and Torn (`write` drops an unfinished end instead, and `torn` tells). `state` is the newest commit's,
+    None in a new file.
+    """
+
+    def __init__(self, path: str, *, write: bool = False, create: bool = False) -> None:
+        self.path = path
+        self.state: bytes | None = None
+        self.end = 0
+        self.torn = False
+        self.salt = b""
+        self._fd = _open_locked(path, write=write, create=create)
+        try:
+            self._read_state(write=write)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def read(self, kind: bytes, refs: Iterable[Ref]) -> list[bytes]:
+        """The payloads of frames of one kind, in the order asked; neighbours are read together."""
+        order = list(refs)
+        found: dict[int, bytes] = {}
+        for group in _neighbours(sorted(set(order))):
+            start = group[0].offset
+            data = os.pread(self._fd, group[-1].end - start, start)
+            for ref in group:
+                payload = _payload(data, ref.offset - start, self.salt, kind)
+                if payload is None or len(payload) != ref.length:
+                    raise self.damaged()
+                found[ref.offset] = payload
+        return [found[ref.offset] for ref in order]
+
+    def batch(self) -> Batch:
+        """An empty batch that goes to the end of this file."""
+        return Batch(self.end, self.salt or os.urandom(8))
+
+    def write(self, batch: Batch, state: bytes) -> None:
+        """Commit a batch. Raises OSError, and then the file is as it was."""
+        data = batch.commit(state)
+        try:
+            written = os.pwrite(self._fd, data, batch.start)
+            while written < len(data):  # a full disk shows as a short write, and as an error at the next
+                written += os.pwrite(self._fd, data[written:], batch.start + written)
+        except BaseException:
+            os.ftruncate(self._fd, batch.start)
+            raise
+        self.end = batch.end
+        self.state = state
+
+    def touch(self, milliseconds: int) -> None:
+        """Set the time of the last change, which listings are sorted by."""
+        os.utime(self._fd, ns=(milliseconds * 1_000_000,) * 2)
+
+    def damaged(self) -> Damaged:
+        """The error to raise by whoever finds that this file makes no sense."""
+        return Damaged(os.fstat(self._fd).st_ino)
+
+    def clear(self) -> None:
+        """Forget everything; the lock stays."""
+        os.ftruncate(self._fd, 0)
+        self.end, self.state, self.salt = 0, None, b""
+
+    # ------------------------------------------------------------ the newest commit
+
+    def _read_state(self, *, write: bool) -> None:
+        size = os.fstat(self._fd).st_size
+        if size == 0:
+            return
+        start = os.pread(self._fd, _START, 0)
+        if not MAGIC.startswith(start[: len(MAGIC)]):
+            raise self.damaged()
+        self.salt = start[len(MAGIC) :]
+        base = max(0, size - _TAIL)
+        self.state = self._last(os.pread(self._fd, _TAIL, base), base)
+        self.end = size
+        if self.state is None:
+            self._recover(os.pread(self._fd, size, 0), write=write)
+
+    def _last(self, tail: bytes, base: int) -> bytes | None:
+        if len(tail) < _HEADER.size + _FOOTER.size:
+            return None
+        length, mark = _FOOTER.unpack_from(tail, len(tail) - _FOOTER.size)
+        if mark != _END:
+            return None
+        place = base + len(tail) - _FOOTER.size - length - _HEADER.size
+        if place < _START:
+            return None
+        if place < base:
+            tail, base = os.pread(self._fd, length + _HEADER.size, place), place
+        return _payload(tail, place - base, self.salt, STATE)
+
+    def _recover(self, data: bytes, *, write: bool) -> None:
+        self.end, self.state, reached = _replay(data, self.salt)
+        if _commit_after(data, reached, self.salt):
+            raise self.damaged()
+        if not write:
+            raise Torn
+        self.torn = True
+        if self.state is None:
+            self.clear()
+        else:
+            os.ftruncate(self._fd, self.end)
+
+
+def set_aside(path: str, inode: int, to: str) -> bool:
+    """Rename a damaged file, unless it is another one by now. Raises Busy and OSError."""
+    fd = _open_locked(path, write=True, create=False)
+    try:
+        found = os.fstat(fd).st_ino == inode
+        if found:
+            Path(path).rename(to)
+        return found
+    finally:
+        os.close(fd)
+
+
+def _open_locked(path: str, *, write: bool, create: bool) -> int:
+    flags = (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0) | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        fd = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_EX if write else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink:
+                return fd
+        except BlockingIOError:
+            os.close(fd)
+            raise Busy from None
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # deleted or rewritten between open and lock: the path has another file now
+
+
+def _checksum(salt: bytes, kind: bytes, payload: bytes) -> int:
+    return crc32(payload, crc32(salt + kind + len(payload).to_bytes(4, "little")))
+
+
+def _payload(data: bytes, place: int, salt: bytes, kind: bytes | None) -> bytes | None:
+    """The payload of the frame at `place`, None if there is no such frame or not all of it."""
+    if place + _HEADER.size > len(data):
+        return None
+    found, length, checksum = _HEADER.unpack_from(data, place)
+    payload = data[place + _HEADER.size : place + _HEADER.size + length]
+    whole = len(payload) == length and (kind is None or found == kind)
+    return payload if whole and _checksum(salt, found, payload) == checksum else None
+
+
+def _replay(data: bytes, salt: bytes) -> tuple[int, bytes | None, int]:
+    """The end of the last commit and its state; how far the frames are whole."""
+    place, end, state = _START, 0, None
+    while (payload := _payload(data, place, salt, None)) is not None:
+        kind, place = data[place : place + 1], place + _HEADER.size + len(payload)
+        if kind == STATE:
+            if data[place : place + _FOOTER.size] != _FOOTER.pack(len(payload), _END):
+                break
+            place += _FOOTER.size
+            end, state = place, payload
+    return end, state, place
+
+
+def _commit_after(data: bytes, place: int, salt: bytes) -> bool:
+    """Whether something was committed behind `place`, which a torn end cannot have."""
+    mark = data.find(_END, place)
+    while mark >= 0:
+        footer = mark + len(_END) - _FOOTER.size
+        (length, _) = _FOOTER.unpack_from(data, footer)
+        begin = footer - length - _HEADER.size
+        if begin >= _START and _payload(data[:footer], begin, salt, STATE) is not None:
+            return True
+        mark = data.find(_END, mark + 1)
+    return False
+
+
+def _neighbours(refs: list[Ref]) -> list[list[Ref]]:
+    """Frames close enough together that one read is cheaper than two."""
+    groups: list[list[Ref]] = []
+    for ref in refs:
+        if groups and ref.offset - groups[-1][-1].end < _GAP:
+            groups[-1].append(ref)
+        else:
+            groups.append([ref])
+    return groups

@@ -1,0 +1,282 @@
+"""One session in its file: what each verb of the store does to it. All of it runs under the file's lock."""
+
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gateway.conversation import Said
+from gateway.errors import SessionChanged, SessionGone, StoreError
+from gateway.sessions import codec
+from gateway.sessions.filehead import after
+from gateway.sessions.fileindex import Entry, Index, Turns
+from gateway.sessions.filelog import BLOCK, SAID, TURN, Batch, LogFile, Ref
+from gateway.sessions.store import Append, Appended, Head, Mark, Session, SessionKey, Turn
+
+INLINE: Final = 64 << 10
+"""More stored bytes than this are not read or written on the event loop."""
+
+_WORTH: Final = 128 << 10
+_SAID: Final = ("system", "preamble", "tools")
+
+T = TypeVar("T")
+
+
+class Long(Exception):
+    """This would keep the event loop for too long."""
+
+
+class NeedsWrite(Exception):
+    """The file must be opened for writing to do this."""
+
+
+class SaidRef(NamedTuple):
+    """Where a system prompt, a preamble or tools are, and their digest: what is the same is not stored again."""
+
+    ref: Ref
+    digest: bytes
+
+
+class State(Struct, array_like=True):
+    """What a commit says: the head without what was said, and where that and the turns are.
+
+    Or nothing but `gone`: the session was deleted, and may not come back before that time (Unix milliseconds).
+    """
+
+    head: bytes
+    index: Index
+    said: dict[str, SaidRef]
+    gone: int = 0
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_STATE = msgspec.msgpack.Decoder(State)
+
+
+class SessionFile:
+    """A session's open file. `head` is None if there is no session in it, or (`expired`) not any more.
+
+    `now` is in Unix milliseconds. `inline`: raise Long rather than stall.
+    """
+
+    def __init__(self, log: LogFile, now: int, *, write: bool, inline: bool) -> None:
+        self.log = log
+        self.now = now
+        self.head: Head | None = None
+        self.expired = False
+        self._write = write
+        self._inline = inline
+        state = State(b"", Index(), {})
+        if log.state is not None:
+            state = self._sound(_STATE.decode, log.state)
+        self.gone = state.gone
+        self._said = state.said
+        self._turns = Turns(state.index, self._block)
+        if state.head:
+            head = self._sound(codec.decode_head, state.head)
+            self.expired = head.expires <= now
+            self.head = None if self.expired else head
+
+    # ------------------------------------------------------------ reading
+
+    def load(self, *, turns: int, marks: bool, keep: float) -> Session | None:
+        if self.head is None:
+            return None
+        first, end = self.head.first, self.head.next
+        shown = max(first, end - turns)
+        entries = self._turns.span(first if marks else max(first, min(shown, end - 2)), end)
+        wanted = [entry for entry in entries if entry.number >= shown]
+        self._short(sum(entry.ref.length for entry in wanted))
+        self._keep(int(keep * 1000))
+        return Session(
+            head=self._whole(self.head),
+            marks={entry.number: self._mark(entry) for entry in entries},
+            turns=self._read(wanted),
+        )
+
+    def turns(self, first: int, count: int) -> dict[int, Turn]:
+        if self.head is None:
+            return {}
+        wanted = self._turns.span(max(first, self.head.first), min(first + count, self.head.next))
+        self._short(sum(entry.ref.length for entry in wanted))
+        return self._read(wanted)
+
+    def whole_head(self) -> Head | None:
+        return self.head and self._whole(self.head)
+
+    # ------------------------------------------------------------ writing
+
+    def append(self, key: SessionKey, append: Append, turn: bytes, mark: bytes) -> Appended:
+        """`turn` and `mark` are the append's, encoded."""
+        self._refuse(append)
+        if self.head is None:
+            return self._store(self._new(key, append), append, turn, mark)
+        if entry := self._turns.find(append.token, append.revision):
+            return Appended(entry.number, self.head.generation, self.head.revision, again=True)
+        if append.replace_from is not None and append.revision != self.head.revision:
+            raise SessionChanged("Another turn was stored in this session meanwhile; send the request again.")
+        return self._store(self.head, append, turn, mark)
+
+    def flag(self, number: int, token: str, *, unconfirmed: bool) -> bool:
+        if self.head is None:
+            return False
+        for entry in self._turns.span(max(number, self.head.first), min(number + 1, self.head.next)):
+            if entry.token == token:
+                self._turns.flag(entry, unconfirmed=unconfirmed)
+                self._commit(self.log.batch(), self.head)
+                return True
+        return False
+
+    def delete(self, until: int) -> bool:
+        """Forget all but that the session may not come back before `until`; whether there was one."""
+        self.log.clear()
+        self.expired, self.gone = False, until
+        state = State(b"", Index(), {}, gone=until)
+        self.log.write(self.log.batch(), _ENCODER.encode(state))
+        self.log.touch(0)
+        return self.head is not None
+
+    @property
+    def dead(self) -> bool:
+        """Whether the file may go: no session is in it, and no tombstone that still counts."""
+        return self.head is None and self.gone <= self.now
+
+    @property
+    def wasteful(self) -> bool:
+        """Whether most of the file is dead and rewriting it is worth the while."""
+        if self.head is None or self.log.end < _WORTH:
+            return False
+        said = sum(where.ref.length for where in self._said.values())
+        blocks = sum(block.ref.length for block in self._turns.blocks)
+        return self.log.end > 2 * (self.head.size + said + blocks)
+
+    def remove_leftover(self) -> None:
+        """Remove what a rewriting left that was killed."""
+        Path(f"{self.log.path}.new").unlink(missing_ok=True)
+
+    def rewrite(self) -> None:
+        """If it is worth it, write the living part to a file of its own and put that in the place of this one."""
+        if self.head is None or not self.wasteful:
+            return
+        fresh = f"{self.log.path}.new"
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            with os.fdopen(fd, "wb") as file:
+                batch = Batch(0, os.urandom(8))
+                state = self._copy(self.head, batch, file.write)
+                file.write(batch.commit(_ENCODER.encode(state)))
+                file.flush()
+                os.fsync(fd)
+                os.utime(fd, ns=(self.head.updated * 1_000_000,) * 2)
+            Path(fresh).rename(self.log.path)
+        except BaseException:
+            Path(fresh).unlink()
+            raise
+
+    # ------------------------------------------------------------ the parts of an append
+
+    def _refuse(self, append: Append) -> None:
+        deleted = self.gone > self.now and append.generation is None
+        other = append.generation is not None and (self.head is None or append.generation != self.head.generation)
+        if deleted or other:
+            raise SessionGone("This session was deleted or has expired while the request ran; the turn is not stored.")
+
+    def _new(self, key: SessionKey, append: Append) -> Head:
+        self.log.clear()
+        self.expired, self.gone = False, 0
+        self._said, self._turns = {}, Turns(Index(), self._block)
+        return Head(
+            key=key,
+            generation=token_urlsafe(12),
+            revision=0,
+            first=1,
+            next=1,
+            created=self.now,
+            updated=self.now,
+            expires=self.now + int(append.limits.ttl * 1000),
+        )
+
+    def _store(self, head: Head, append: Append, turn: bytes, mark: bytes) -> Appended:
+        batch, size, number = self.log.batch(), head.size, head.next
+        if append.replace_from is not None:
+            number = min(max(append.replace_from, head.first), head.next)
+            size -= self._turns.drop_from(number)
+        for name in _SAID:
+            self._say(name, getattr(append, name), batch)
+        self._turns.add(Entry(number, append.token, batch.add(TURN, turn), head.revision + 1, mark), batch)
+        first, size = self._turns.cut(head.first, number + 1, size + len(turn), append.limits)
+        trimmed = first - head.first
+        if trimmed:
+            self._turns.drop_before(first)
+        head = after(replace(head, first=first, next=number + 1, size=size), append, self.now)
+        self._commit(batch, head)
+        return Appended(number, head.generation, head.revision, trimmed)
+
+    def _say(self, name: str, said: Said | None, batch: Batch) -> None:
+        if said is None:
+            return
+        data = codec.encode(said)
+        old = self._said.get(name)
+        digest = sha256(data).digest()[:16]
+        if old is None or old.digest != digest:
+            self._said[name] = SaidRef(batch.add(SAID, data), digest)
+
+    def _commit(self, batch: Batch, head: Head) -> None:
+        state = State(codec.encode_head(head), self._turns.index(), self._said)
+        self.log.write(batch, _ENCODER.encode(state))
+        self.log.touch(head.updated)
+        self.head = head
+
+    def _keep(self, milliseconds: int) -> None:
+        if self.head is None or self.head.expires >= self.now + milliseconds:
+            return
+        if not self._write:
+            raise NeedsWrite
+        self._commit(self.log.batch(), replace(self.head, expires=self.now + milliseconds))
+
+    # ------------------------------------------------------------ the parts of a load
+
+    def _whole(self, head: Head) -> Head:
+        said = {name: codec.decode_said(self.log.read(SAID, [where.ref])[0]) for name, where in self._said.items()}
+        return replace(head, **said)
+
+    def _read(self, entries: list[Entry]) -> dict[int, Turn]:
+        stored = self.log.read(TURN, [entry.ref for entry in entries])
+        return {entry.number: self._sound(codec.decode_turn, data) for entry, data in zip(entries, stored, strict=True)}
+
+    def _mark(self, entry: Entry) -> Mark:
+        return self._sound(codec.decode_mark, entry.mark)
+
+    def _block(self, ref: Ref) -> bytes:
+        return self.log.read(BLOCK, [ref])[0]
+
+    def _short(self, size: int) -> None:
+        if self._inline and size > INLINE:
+            raise Long
+
+    def _sound(self, decode: Callable[[bytes], T], data: bytes) -> T:
+        """What was stored, decoded. A checked frame that makes no sense was not written by us."""
+        try:
+            return decode(data)
+        except (msgspec.MsgspecError, StoreError) as exc:
+            if isinstance(exc, StoreError) and exc.code == "session_format":
+                raise
+            raise self.log.damaged() from None
+
+    def _copy(self, head: Head, batch: Batch, write: Callable[[bytes], int]) -> State:
+        said = {
+            name: SaidRef(batch.add(SAID, self.log.read(SAID, [where.ref])[0]), where.digest)
+            for name, where in self._said.items()
+        }
+        turns = Turns(Index(), self._block)
+        for entry in self._turns.span(head.first, head.next):
+            ref = batch.add(TURN, self.log.read(TURN, [entry.ref])[0])
+            turns.add(replace(entry, ref=ref), batch)
+            write(batch.drain())
+        return State(codec.encode_head(head), turns.index(), said)

@@ -1,0 +1,68 @@
+"""The stores that the contract is held against. To add one, write a world and name it in WORLDS."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from gateway.sessions.file import FileStore
+from gateway.sessions.store import SessionStore
+from tests.contract.making import World
+
+
+class Clock:
+    """A clock that is moved by hand; it ticks a little with every look, as real ones do."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 0.000_01
+        return self.now
+
+
+@asynccontextmanager
+async def file_world(_: pytest.FixtureRequest) -> AsyncIterator[World]:
+    opened: list[SessionStore] = []
+    clock = Clock()
+    with TemporaryDirectory() as directory:
+
+        def open_store() -> SessionStore:
+            opened.append(FileStore(f"{directory}/sessions", clock=clock))
+            return opened[-1]
+
+        async def elapse(units: float) -> None:
+            clock.now += units
+
+        yield World(open_store, elapse, unit=1.0)
+        for store in opened:
+            await store.close()
+
+
+WORLDS: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[World]]] = {
+    "file": file_world,
+}
+
+
+@pytest.fixture(params=sorted(WORLDS))
+def world_of(request: pytest.FixtureRequest) -> Callable[[], AbstractAsyncContextManager[World]]:
+    """Makes a world without any data, one at a time."""
+    return lambda: WORLDS[request.param](request)
+
+
+@pytest.fixture
+async def world(world_of: Callable[[], AbstractAsyncContextManager[World]]) -> AsyncIterator[World]:
+    async with world_of() as made:
+        yield made
+
+
+@pytest.fixture
+async def store(world: World) -> SessionStore:
+    return world.open()
+
+
+@pytest.fixture
+async def other(world: World, store: SessionStore) -> SessionStore:
+    """A second store on the same data."""
+    return world.open()
