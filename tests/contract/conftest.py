@@ -9,6 +9,9 @@ import pytest
 from gateway.sessions.file import FileStore
 from gateway.sessions.store import SessionStore
 from tests.contract.making import World
+from tests.contract.redis_worlds import cluster_world, fake_world, redis_cluster_url, redis_url, redis_world
+
+__all__ = ["redis_cluster_url", "redis_url"]
 
 
 class Clock:
@@ -42,6 +45,9 @@ async def file_world(_: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 WORLDS: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[World]]] = {
     "file": file_world,
+    "redis": redis_world,
+    "redis-cluster": cluster_world,
+    "redis-fake": fake_world,
 }
 
 

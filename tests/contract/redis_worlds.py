@@ -1,0 +1,77 @@
+"""The Redis store in the contract: on one server, on a cluster, on an imitation in this process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
+
+from gateway.config import RedisSessions
+from gateway.sessions.redis import RedisStore
+from gateway.sessions.redis_connect import connect
+from gateway.sessions.redis_link import Lanes, Link, Server
+from gateway.sessions.store import SessionStore
+from tests import servers
+from tests.contract.making import World
+
+UNIT = 0.25
+TIMEOUT = 5.0  # other tests run at the same time
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    with servers.any_url() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster_url() -> Iterator[str]:
+    with servers.cluster() as nodes:
+        yield ",".join(
+            node.url.removesuffix("/0") if not n else f"127.0.0.1:{node.port}" for n, node in enumerate(nodes)
+        )
+
+
+def fake_link(server: FakeServer) -> Link:
+    pool = FakeAsyncRedis(server=server, protocol=2).connection_pool
+    return Server(Lanes(pool.make_connection, size=2, timeout=TIMEOUT, connect_timeout=TIMEOUT), pool.aclose)
+
+
+@asynccontextmanager
+async def world_on(link: Callable[[], Link]) -> AsyncIterator[World]:
+    opened: list[SessionStore] = []
+    prefix = f"test-{uuid4().hex}:"
+
+    def open_store() -> SessionStore:
+        opened.append(RedisStore(link(), prefix=prefix, timeout=TIMEOUT))
+        return opened[-1]
+
+    async def elapse(units: float) -> None:
+        await asyncio.sleep(units * UNIT)
+
+    yield World(open_store, elapse, unit=UNIT)
+    for store in opened:
+        await store.close()
+
+
+@asynccontextmanager
+async def redis_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    settings = RedisSessions(url=request.getfixturevalue("redis_url"))
+    async with world_on(lambda: connect(settings)) as world:
+        yield world
+
+
+@asynccontextmanager
+async def cluster_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    settings = RedisSessions(url=request.getfixturevalue("redis_cluster_url"), mode="cluster")
+    async with world_on(lambda: connect(settings)) as world:
+        yield world
+
+
+@asynccontextmanager
+async def fake_world(_: pytest.FixtureRequest) -> AsyncIterator[World]:
+    server = FakeServer()
+    async with world_on(lambda: fake_link(server)) as world:
+        yield world
