@@ -3,6 +3,7 @@
 import msgspec
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 
 from gateway.api.auth import Caller, Callers
 from gateway.api.models import Document, listing, one, shape_of, visible
@@ -35,7 +36,7 @@ def catalog(table: Table, callers: Callers) -> list[HTTPRouteHandler]:
         return answer(request, None)
 
     @get(["/v1/models/{name:path}", "/v1beta/models/{name:path}"], sync_to_thread=False, include_in_schema=False)
-    def model(request: AnyRequest, name: str) -> Response[bytes]:
+    def model(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
         return answer(request, name.strip("/"))
 
     return [models, model]
