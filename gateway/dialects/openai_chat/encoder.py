@@ -154,8 +154,10 @@ class ReplyEncoder:
         match self._parts.get(index):
             case Text():
                 return self._chunk(show_extra(signature))
-            case ToolCall() if not self._legacy:
-                return self._chunk({"tool_calls": [{"index": self._calls[index], **show_extra(signature)}]})
+            case ToolCall(custom=custom) if not self._legacy:
+                # The SDK's helper reads the called function in every piece of a call.
+                piece = {"custom": {"input": ""}} if custom else {"function": {"arguments": ""}}
+                return self._chunk({"tool_calls": [{"index": self._calls[index], **piece, **show_extra(signature)}]})
             case Reasoning() as part:
                 whole = Reasoning(
                     text="".join(self._thought[index]),

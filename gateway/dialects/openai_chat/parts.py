@@ -12,6 +12,7 @@ from gateway.dialects.openai_chat.wire import (
     ImageUrl,
     InputAudio,
     invalid,
+    is_given,
     read,
     to_part,
     to_raws,
@@ -92,13 +93,12 @@ def _decode_file(file: FileFile) -> File:
     return File(media_type=media_type, data=content, name=name)
 
 
-def _thinking(raw: Raw | None) -> str:
-    """The text in Mistral's `thinking` item: a list of text items, or the text itself."""
-    if raw is None:
+def _thinking(raw: Raw) -> str:
+    """The text in Mistral's `thinking` item, which is a list of text items."""
+    if not is_given(raw):
         return ""
-    if bytes(raw[:1] if isinstance(raw, bytes) else raw)[:1] == b"[":
-        return "".join(read(to_part, item, "thinking").text or "" for item in read(to_raws, raw, "thinking"))
-    return ""
+    items = read(to_raws, raw, "thinking")
+    return "".join(read(to_part, item, "thinking").text or "" for item in items)
 
 
 def encode_content(parts: list[AnyPart], dropped: set[str]) -> list[Any]:

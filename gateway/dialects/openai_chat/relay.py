@@ -7,6 +7,7 @@ from msgspec import Raw, Struct
 
 from gateway.dialects.dialect import Request
 from gateway.dialects.openai_chat.prompts import wants_usage
+from gateway.dialects.openai_chat.wire import is_given
 
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _COUNTS = b'"prompt_tokens"'
@@ -14,9 +15,9 @@ _COUNTS = b'"prompt_tokens"'
 
 class _Chunk(Struct):
     choices: list[Raw] | None = None
-    usage: Raw | None = None
-    error: Raw | None = None
-    moderation: Raw | None = None
+    usage: Raw = Raw(b"")
+    error: Raw = Raw(b"")
+    moderation: Raw = Raw(b"")
 
 
 _to_chunk = msgspec.json.Decoder(_Chunk)
@@ -78,4 +79,6 @@ def _is_count(event: bytes) -> bool:
         chunk = _to_chunk.decode(data)
     except msgspec.MsgspecError:
         return False
-    return chunk.choices == [] and chunk.usage is not None and chunk.error is None and chunk.moderation is None
+    return (
+        chunk.choices == [] and is_given(chunk.usage) and not is_given(chunk.error) and not is_given(chunk.moderation)
+    )

@@ -34,6 +34,7 @@ from gateway.dialects.openai_chat.wire import (
     Completion,
     WireUsage,
     encode,
+    is_given,
     to_completion,
     to_fields,
     to_message,
@@ -61,7 +62,7 @@ def decode_reply(body: bytes, origin: Origin) -> Reply:
     """A whole reply; choice 0 is the one. Raises UpstreamError if it is an error, or no reply."""
     try:
         completion = to_completion.decode(body)
-        if completion.error is not None and bytes(completion.error) != b"null":
+        if is_given(completion.error):
             raise decode_error(200, body)
         choice = _first(completion, body)
         fields = to_fields.decode(choice.message)
@@ -91,7 +92,7 @@ def _first(completion: Completion, body: bytes) -> Choice:
     if choice is None:
         error = decode_error(200, body)
         raise UpstreamError(Kind.BAD_GATEWAY, "The provider sent a reply without a choice.", answer=error.answer)
-    if choice.error is not None and bytes(choice.error) != b"null":
+    if is_given(choice.error):
         raise decode_error(200, encode({"error": choice.error}))
     if is_broken(choice.finish_reason):
         raise UpstreamError(Kind.UNAVAILABLE, "The provider broke off its reply.", code=choice.finish_reason)

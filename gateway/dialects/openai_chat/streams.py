@@ -41,12 +41,15 @@ from gateway.dialects.openai_chat.wire import (
     WireUsage,
     arguments_of,
     encode,
+    is_given,
     to_chunk,
     to_detail,
 )
 from gateway.dialects.openai_chat.wire import Delta as WireDelta
 from gateway.dialects.sse import EventParser
 from gateway.errors import Kind, UpstreamError
+
+_to_parts = msgspec.json.Decoder(list[ContentPart])
 
 
 class ReplyDecoder:
@@ -109,7 +112,7 @@ class ReplyDecoder:
         self._count(chunk.usage or (chunk.x_groq.usage if chunk.x_groq else None), out)
 
     def _choice(self, choice: ChunkChoice, out: list[Event]) -> None:
-        if choice.error is not None and bytes(choice.error) != b"null":
+        if is_given(choice.error):
             self._fail(decode_error(200, encode({"error": choice.error})), out)
             return
         if choice.delta is not None and not self._stopped:
@@ -157,7 +160,7 @@ def _unreadable(error: Exception) -> UpstreamError:
 
 
 def _is_error(chunk: Chunk, name: bytes) -> bool:
-    if chunk.error is not None and bytes(chunk.error) != b"null":
+    if is_given(chunk.error):
         return True
     return chunk.choices is None and (name == b"error" or chunk.object == "error")
 
@@ -230,7 +233,7 @@ class PartWriter:
             return
         for part in content:  # Mistral's thinking models
             if part.type == "thinking":
-                texts = msgspec.json.decode(part.thinking or b"[]", type=list[ContentPart])
+                texts = _to_parts.decode(part.thinking) if is_given(part.thinking) else []
                 self._say(Reasoning(), "".join(text.text or "" for text in texts), out)
             elif part.text:
                 self._say(Text(""), part.text, out)

@@ -98,7 +98,7 @@ class ContentPart(Struct):
     image_url: ImageUrl | str | None = None
     input_audio: InputAudio | None = None
     file: FileFile | None = None
-    thinking: Raw | None = None
+    thinking: Raw = Raw(b"")
 
 
 class WireMessage(Struct):
@@ -163,7 +163,7 @@ class Choice(Struct):
     index: int = 0
     finish_reason: str | None = None
     stop_reason: str | int | None = None
-    error: Raw | None = None
+    error: Raw = Raw(b"")
 
 
 class Completion(Struct):
@@ -174,7 +174,7 @@ class Completion(Struct):
     created: int | float | None = None
     model: str | None = None
     usage: WireUsage | None = None
-    error: Raw | None = None
+    error: Raw = Raw(b"")
 
 
 class Delta(Struct):
@@ -200,7 +200,7 @@ class ChunkChoice(Struct):
     finish_reason: str | None = None
     stop_reason: str | int | None = None
     usage: WireUsage | None = None
-    error: Raw | None = None
+    error: Raw = Raw(b"")
 
 
 class Groq(Struct):
@@ -217,7 +217,7 @@ class Chunk(Struct):
     created: int | float | None = None
     model: str | None = None
     usage: WireUsage | None = None
-    error: Raw | None = None
+    error: Raw = Raw(b"")
     object: str | None = None
     x_groq: Groq | None = None
 
@@ -275,6 +275,11 @@ def present(fields: Mapping[str, Raw], name: str) -> Raw | None:
     """A member that is there and not null."""
     raw = fields.get(name)
     return None if raw is None or bytes(raw) == b"null" else raw
+
+
+def is_given(raw: Raw) -> bool:
+    """Whether an optional member was there and not null."""
+    return bytes(raw) not in (b"", b"null")
 
 
 def without_nones(**members: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON values
