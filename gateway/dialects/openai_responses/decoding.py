@@ -119,12 +119,12 @@ class ResponsesDecoder:
 
     def close(self) -> list[Event]:
         """What an unfinished last frame still says. Raises UpstreamError if the reply was cut short."""
-        events = [event for _, payload in self._parser.close() for event in self._payload(payload)]
+        events = [event for _, payload in self._parser.close() for event in self._payload(payload, cut=True)]
         if not self._over:
             raise UpstreamError(Kind.BAD_GATEWAY, "The provider's reply ended before it was complete.")
         return events
 
-    def _payload(self, payload: bytes) -> list[Event]:
+    def _payload(self, payload: bytes, *, cut: bool = False) -> list[Event]:
         if self._over or payload.strip() == b"[DONE]":
             return []
         try:
@@ -132,7 +132,8 @@ class ResponsesDecoder:
         except msgspec.ValidationError:
             return []  # an event of a kind that is not known: its members have other types
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._fail(UpstreamError(Kind.BAD_GATEWAY, "The provider sent an event that is not JSON."))
+            broken = UpstreamError(Kind.BAD_GATEWAY, "The provider sent an event that is not JSON.")
+            return [] if cut else self._fail(broken)
         handler = self._HANDLERS.get(event.type)
         if handler is not None:
             return handler(self, event)
