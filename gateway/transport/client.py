@@ -1,6 +1,7 @@
 """The transport: pools of connections by route, proxies by httpx's own transports, one kind of error."""
 
 import ssl
+from collections.abc import AsyncIterator
 
 import certifi
 import httpx
@@ -37,6 +38,29 @@ class Response(httpx.Response):
         self._built = value
 
 
+def _response(status: int, fields: Fields, body: httpx.AsyncByteStream, request: httpx.Request) -> Response:
+    if encoding := encoding_of(fields):
+        return Response(status, without_encoding(fields), Decoded(body, encoding), request)
+    return Response(status, fields, body, request)
+
+
+class _Closing(httpx.AsyncByteStream):
+    """A body that is closed when it ends, so that its connection is free again."""
+
+    def __init__(self, body: httpx.AsyncByteStream) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for data in self._body:
+                yield data
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
 class Transport(httpx.AsyncBaseTransport):
     """Sends requests over HTTP/1.1, directly or through the proxy of their Endpoint.
 
@@ -67,9 +91,7 @@ class Transport(httpx.AsyncBaseTransport):
         except httpx.RequestError as error:
             error.request = request
             raise
-        if encoding := encoding_of(body.fields):
-            return Response(body.status, without_encoding(body.fields), Decoded(body, encoding), request)
-        return Response(body.status, body.fields, body, request)
+        return _response(body.status, body.fields, body, request)
 
     async def _send(self, route: Route, data: bytes, request: httpx.Request) -> Body:
         pool = self._pools.get(route) or self._add_pool(route)
@@ -103,12 +125,8 @@ class Transport(httpx.AsyncBaseTransport):
             made = httpx.AsyncHTTPTransport(proxy=proxy, verify=self._tls_context(), limits=limits, trust_env=False)
             self._proxies[proxy] = made
         response = await self._proxies[proxy].handle_async_request(request)
-        fields = response.headers.raw
-        if (encoding := encoding_of(fields)) and isinstance(response.stream, httpx.AsyncByteStream):
-            decoded = Decoded(response.stream, encoding)
-            return Response(response.status_code, without_encoding(fields), decoded, request)
-        response.request = request
-        return response
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - its type says it may be a sync one
+        return _response(response.status_code, response.headers.raw, _Closing(response.stream), request)
 
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""

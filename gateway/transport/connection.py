@@ -127,7 +127,8 @@ class Connection(asyncio.Protocol):
     async def exchange(self, data: bytes, *, bodiless: bool) -> Body:
         """Write a request and await the head of its response; the body is still to come.
 
-        `bodiless`: it answers a HEAD. Raises WriteError if the request was not taken whole, else ReadError or RemoteProtocolError.
+        `bodiless`: it answers a HEAD.
+        Raises WriteError if the request was not taken whole, else ReadError or RemoteProtocolError.
         """
         if self.transport.is_closing():
             raise httpx.WriteError("The connection was closed before the request was sent.")

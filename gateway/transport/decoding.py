@@ -35,7 +35,10 @@ def without_encoding(fields: Fields) -> Fields:
 
 
 class Decoded(httpx.AsyncByteStream):
-    """A body with its content encoding undone. Raises DecodingError for data that is damaged or ends elsewhere than the body."""
+    """A body with its content encoding undone.
+
+    Raises DecodingError for data that is damaged, or that does not end where the body ends.
+    """
 
     def __init__(self, body: httpx.AsyncByteStream, encoding: str) -> None:
         self._body = body

@@ -22,9 +22,11 @@ class Route(NamedTuple):
 
 
 def route_of(url: httpx.URL, proxy: str = "") -> Route:
-    """Where a URL leads. Raises UnsupportedProtocol if it is not http or https, or names no host."""
+    """Where a URL leads. Raises UnsupportedProtocol for schemes that are not spoken, or if no host is named."""
     if url.scheme not in ("http", "https") or not url.host:
         raise httpx.UnsupportedProtocol("A URL starts with http:// or https:// and names a host.")
+    if proxy and httpx.URL(proxy).scheme not in ("http", "https", "socks5", "socks5h"):
+        raise httpx.UnsupportedProtocol("A proxy's URL starts with http://, https://, socks5:// or socks5h://.")
     tls = url.scheme == "https"
     return Route(tls, url.raw_host.decode(), url.port or (443 if tls else 80), proxy)
 
@@ -145,6 +147,6 @@ def _lines(headers: Mapping[str, str] | list[tuple[str, str]]) -> bytes:
         lines = "".join([f"{name}: {value}\r\n" for name, value in items]).encode("latin-1")
     except UnicodeEncodeError:
         raise httpx.LocalProtocolError("A header has characters beyond Latin-1.") from None
-    if not _LINES.fullmatch(lines):
+    if lines.count(b"\n") != len(headers) or not _LINES.fullmatch(lines):
         raise httpx.LocalProtocolError("A header's name is not a token, or its value has line breaks.")
     return lines
