@@ -1,0 +1,76 @@
+"""The OpenAPI document of a router, and a page that shows it without scripts or anything from elsewhere."""
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any
+
+from litestar import Litestar, Response, Router, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+from gateway import __version__
+from gateway.api.guard import KEY_HEADER
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+_STYLE = """
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+code, .path { font-family: ui-monospace, monospace } article { border-top: 1px solid GrayText; padding: .5rem 0 }
+table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-align: top } h2 { font-size: 1.1rem }
+"""
+
+
+def document_of(router: Router, *, title: str, description: str) -> dict[str, Any]:
+    """The OpenAPI document of everything in the router."""
+    schemes = {
+        "bearer": SecurityScheme(type="http", scheme="bearer", description="The management key."),
+        "header": SecurityScheme(type="apiKey", name=KEY_HEADER, security_scheme_in="header"),
+    }
+    config = OpenAPIConfig(
+        title=title,
+        version=__version__,
+        description=description,
+        use_handler_docstrings=True,
+        components=Components(security_schemes=schemes),  # type: ignore[arg-type]
+        security=[{"bearer": []}, {"header": []}],
+        path="/openapi-of-this-router",
+    )
+    return Litestar([router], openapi_config=config, logging_config=None).openapi_schema.to_schema()
+
+
+def docs_routes(document: Mapping[str, Any]) -> list[HTTPRouteHandler]:
+    """Handlers for `/openapi.json` and `/docs`."""
+    page = "".join(_page(document, "openapi.json"))
+
+    @get("/openapi.json", include_in_schema=False, sync_to_thread=False, media_type="application/json")
+    def openapi() -> dict[str, Any]:
+        return dict(document)
+
+    @get("/docs", include_in_schema=False, sync_to_thread=False, media_type="text/html")
+    def docs() -> Response[str]:
+        return Response(page, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+
+    return [openapi, docs]
+
+
+def _page(document: Mapping[str, Any], source: str) -> Iterator[str]:
+    about = document["info"]
+    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(about['title'])}</title>"
+    yield "<meta name=viewport content='width=device-width'>"
+    yield f"<style>{_STYLE}</style><h1>{escape(about['title'])} {escape(about['version'])}</h1>"
+    yield f"<p>{escape(about['description'])} The same for programs: <a href='{source}'>{source}</a>.</p>"
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            yield from _operation(method, path, operation)
+
+
+def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
+    yield f"<article><h2 class=path>{escape(method.upper())} {escape(path)}</h2>"
+    yield f"<p>{escape(operation.get('description') or operation.get('summary') or '')}</p><table>"
+    for parameter in operation.get("parameters", ()):
+        yield f"<tr><td><code>{escape(parameter['name'])}</code><td>in the {escape(parameter['in'])}"
+        yield f"<td>{escape(parameter.get('description', ''))}"
+    for status, response in operation.get("responses", {}).items():
+        yield f"<tr><td>{escape(str(status))}<td colspan=2>{escape(response.get('description', ''))}"
+    yield "</table></article>"

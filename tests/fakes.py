@@ -1,0 +1,195 @@
+"""Stand-ins that tests pass in: a store of sessions in memory."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Literal
+
+from msgspec.structs import replace
+
+from gateway.conversation import Usage
+from gateway.errors import GatewayError, Kind, SessionChanged, SessionGone, SessionLimit, SessionTooLarge
+from gateway.sessions.store import (
+    Append,
+    Appended,
+    Head,
+    Listed,
+    Mark,
+    Session,
+    SessionKey,
+    Totals,
+    Turn,
+)
+
+
+class MemoryStore:
+    """A SessionStore for one process. `now` gives Unix milliseconds; `failure` is raised by every method while set."""
+
+    name: Literal["file", "redis"] = "file"
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self.now = now
+        self.failure: GatewayError | None = None
+        self.sessions: dict[SessionKey, tuple[Head, dict[int, Turn], dict[int, Mark]]] = {}
+        self._tokens: dict[tuple[SessionKey, str], Appended] = {}
+        self._deleted: set[SessionKey] = set()
+        self._made = 0
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def _find(self, key: SessionKey) -> tuple[Head, dict[int, Turn], dict[int, Mark]] | None:
+        self._fail()
+        found = self.sessions.get(key)
+        return found if found is not None and found[0].expires > self.now() else None
+
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
+        found = self._find(key)
+        if found is None:
+            return None
+        head, every, marked = found
+        head = replace(head, expires=max(head.expires, self.now() + int(keep * 1000)))
+        self.sessions[key] = head, every, marked
+        newest = {number: every[number] for number in sorted(every)[len(every) - min(turns, len(every)) :]}
+        wanted = set(marked) if marks else {*newest, *sorted(marked)[-2:]}
+        return Session(head=head, marks={n: marked[n] for n in sorted(wanted)}, turns=newest)
+
+    async def append(self, key: SessionKey, append: Append) -> Appended:
+        found = self._find(key)
+        if (before := self._tokens.get((key, append.token))) is not None and found is not None:
+            return Appended(before.number, before.generation, before.revision, again=True)
+        self._admit(key, append, found)
+        head, turns, marks = found or (self._new(key, append), {}, {})
+        if append.replace_from is not None:
+            turns = {n: turn for n, turn in turns.items() if n < append.replace_from}
+            head = replace(head, next=append.replace_from)
+        number = head.next
+        turns = {**turns, number: replace(append.turn, at=self.now())}
+        marks = {**{n: mark for n, mark in marks.items() if n in turns}, number: append.mark}
+        dropped = self._drop(turns, marks, append)
+        head = self._updated(replace(head, first=min(turns), next=number + 1), append)
+        head = replace(head, size=sum(mark.size for mark in marks.values()))
+        self.sessions[key] = head, turns, marks
+        done = Appended(number, head.generation, head.revision, trimmed=dropped)
+        self._tokens[key, append.token] = done
+        return done
+
+    def _admit(self, key: SessionKey, append: Append, found: tuple[Head, dict[int, Turn], dict[int, Mark]] | None):
+        limits = append.limits
+        if append.mark.size > limits.max_bytes:
+            raise SessionTooLarge("The turn is larger than a session may be.")
+        if append.generation is not None and (found is None or found[0].generation != append.generation):
+            raise SessionGone("The session is gone.")
+        if append.generation is None and found is None and key in self._deleted:
+            raise SessionGone("The session was deleted.")
+        if append.replace_from is not None and found is not None and found[0].revision != append.revision:
+            raise SessionChanged("Another turn came between.")
+        mine = [other for other in self.sessions if other.owner == key.owner and self._find(other)]
+        if found is None and limits.max_sessions and len(mine) >= limits.max_sessions:
+            raise SessionLimit("There are too many sessions.")
+
+    def _new(self, key: SessionKey, append: Append) -> Head:
+        self._made += 1
+        now = self.now()
+        generation = f"generation-{self._made}"
+        return Head(key=key, generation=generation, revision=0, first=1, next=1, created=now, updated=now, expires=now)
+
+    def _updated(self, head: Head, append: Append) -> Head:
+        now, limits = self.now(), append.limits
+        usage = append.turn.usage or Usage()
+        sums = head.totals
+        added = Usage(*(a + b for a, b in zip(_numbers(sums.usage), _numbers(usage), strict=True)))
+        totals = Totals(
+            turns=sums.turns + 1,
+            messages=sums.messages + append.messages,
+            usage=added,
+            cost=sums.cost + append.cost,
+        )
+        pin = head.pin
+        if append.pin_was == head.pin:
+            pin = None if append.drop_pin else append.pin or head.pin
+        return replace(
+            head,
+            revision=head.revision + 1,
+            updated=now,
+            expires=min(now + int(limits.ttl * 1000), head.created + int(limits.max_age * 1000)),
+            system=append.system or head.system,
+            preamble=append.preamble or head.preamble,
+            tools=append.tools or head.tools,
+            resends=head.resends or bool(append.resends),
+            cut=head.cut if append.cut is None else append.cut,
+            pin=pin,
+            last=append.turn.reply.origin or head.last,
+            totals=totals,
+        )
+
+    @staticmethod
+    def _drop(turns: dict[int, Turn], marks: dict[int, Mark], append: Append) -> int:
+        limits, dropped = append.limits, 0
+        while len(turns) > limits.max_turns or sum(mark.size for mark in marks.values()) > limits.max_bytes:
+            oldest = min(turns)
+            if oldest == max(turns):
+                break
+            del turns[oldest], marks[oldest]
+            dropped += 1
+            while len(turns) > 1 and not marks[min(turns)].fresh:
+                oldest = min(turns)
+                del turns[oldest], marks[oldest]
+                dropped += 1
+        return dropped
+
+    async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
+        found, done = self._find(key), self._tokens.get((key, token))
+        if found is None or done is None or done.number != number:
+            return False
+        found[2][number] = replace(found[2][number], unconfirmed=unconfirmed)
+        return True
+
+    async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
+        found = self._find(key)
+        return {n: found[1][n] for n in range(first, first + count) if n in found[1]} if found else {}
+
+    async def head(self, key: SessionKey) -> Head | None:
+        found = self._find(key)
+        return found[0] if found else None
+
+    async def delete(self, key: SessionKey) -> bool:
+        existed = self._find(key) is not None
+        self.sessions.pop(key, None)
+        self._tokens = {known: done for known, done in self._tokens.items() if known[0] != key}
+        self._deleted.add(key)
+        return existed
+
+    async def owners(self, id: str) -> list[SessionKey]:
+        self._fail()
+        return [key for key in self.sessions if key.id == id and self._find(key)]
+
+    async def cleanup(self) -> int:
+        self._fail()
+        expired = [key for key in self.sessions if self._find(key) is None]
+        for key in expired:
+            del self.sessions[key]
+        return len(expired)
+
+    async def ping(self) -> None:
+        self._fail()
+
+    async def close(self) -> None:
+        self.sessions.clear()
+
+    async def scan(self) -> AsyncIterator[SessionKey]:
+        for key in [key for key in self.sessions if self._find(key)]:
+            yield key
+
+    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
+        if cursor is not None and not cursor.isdecimal():
+            raise GatewayError(Kind.INVALID, "This is no cursor.", param="cursor")
+        self._fail()
+        heads = [found[0] for key in self.sessions if owner in (None, key.owner) and (found := self._find(key))]
+        heads.sort(key=lambda head: -head.updated)
+        start = int(cursor or 0)
+        more = start + limit < len(heads)
+        return Listed(heads=tuple(heads[start : start + limit]), next=str(start + limit) if more else None)
+
+
+def _numbers(usage: Usage) -> tuple[int, ...]:
+    return usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning
