@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
@@ -13,12 +14,13 @@ import msgspec
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.handlers import ASGIRouteHandler
 from litestar.types import Scope
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway.api.auth import Callers
-from gateway.api.catalog import catalog
-from gateway.api.inference import Inference
+from gateway.api.inference import Inference, open_gemini
+from gateway.api.models import Models
 from gateway.api.probes import Readiness, probes
 from gateway.ask import Gateway
 from gateway.config import Config
@@ -38,10 +40,12 @@ from gateway.transport import Transport
 from gateway.upstream import Upstream
 
 POSTS = {
-    "openai_chat": ["/v1/chat/completions"],
-    "anthropic": ["/v1/messages"],
-    "openai_responses": ["/v1/responses"],
+    "openai_chat": "/v1/chat/completions",
+    "openai_responses": "/v1/responses",
+    "anthropic": "/v1/messages",
 }
+MODELS = ("/v1/models", "/v1beta/models")
+"""Listed with GET; below them Gemini's methods are POSTs."""
 
 
 def create_app(
@@ -79,6 +83,7 @@ def create_app(
         tell(record)
 
     inference = Inference(config=config, gateway=gateway, callers=callers, metrics=metrics, finished=observe)
+    registries = partial(_gathered, metrics, metrics_directory)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -91,20 +96,21 @@ def create_app(
 
     return Litestar(
         route_handlers=[
-            *(inference.route(paths, DIALECTS[name], _body_opener(DIALECTS[name])) for name, paths in POSTS.items()),
-            *catalog(table, callers),
-            *probes(
-                readiness,
-                store,
-                lambda: _gathered(metrics, metrics_directory),
-                needs_store=config.sessions.on_failure == "reject",
-            ),
+            *_data_plane(inference, Models(table, callers)),
+            *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
         ],
         lifespan=[lifespan],
         openapi_config=None,
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
     )
+
+
+def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
+    for name, path in POSTS.items():
+        yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]))
+    for path in MODELS:
+        yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
 
 
 def make_store(config: Config) -> SessionStore:

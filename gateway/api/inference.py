@@ -5,10 +5,11 @@ import logging
 from collections.abc import Callable
 from math import ceil
 from secrets import token_hex
+from urllib.parse import unquote
 
 from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from gateway.api.auth import Caller, Callers
@@ -18,6 +19,7 @@ from gateway.api.outlet import AsgiOutlet
 from gateway.ask import Ask, Gateway
 from gateway.config import Config
 from gateway.dialects.dialect import Dialect, Request
+from gateway.dialects.registry import DIALECTS
 from gateway.dialects.sse import COMMENT
 from gateway.errors import GatewayError, Kind
 from gateway.exchange import exchange
@@ -40,13 +42,16 @@ class Inference(Struct, kw_only=True):
     finished: Callable[[Record], None]
     active: int = 0
 
-    def route(self, paths: list[str], dialect: Dialect, open_request: Open) -> ASGIRouteHandler:
-        """A route of `dialect`."""
+    def route(self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None) -> ASGIRouteHandler:
+        """A route of `dialect`. With `other`, all below it too: then what is no POST goes there."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            if other is not None and scope.get("method") != "POST":
+                await other(scope, receive, send)
+                return
             await _Visit(self, dialect, scope).serve(open_request, receive, send)
 
-        return asgi(paths, copy_scope=False)(serve)
+        return asgi(path, is_mount=other is not None, copy_scope=False)(serve)
 
 
 class _Visit:
@@ -93,7 +98,7 @@ class _Visit:
         if self._of.active > server.max_concurrency:
             message = "This worker has as many requests as it takes; try again."
             raise GatewayError(Kind.UNAVAILABLE, message, code="busy", retry_after=1)
-        if self._scope["method"] != "POST":  # type: ignore[typeddict-item]
+        if self._scope.get("method") != "POST":
             raise GatewayError(Kind.INVALID, "Use POST here.", code="method_not_allowed")
         caller = self._of.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
         self._record.key, self._record.owner = caller.id, caller.owner
@@ -139,6 +144,22 @@ class _Visit:
         if self._ask is not None and self._ask.session is not None:
             headers.append(("x-session-id", self._ask.session.key.id))
         await out.whole(headers, self._dialect.encode_error(error, record.request_id), error.kind.status)
+
+
+def path_of(scope: Scope) -> str:
+    """The whole path: below a mount the scope's own is cut."""
+    return unquote(scope["raw_path"].decode("latin-1"))
+
+
+def open_gemini(scope: Scope, body: bytes) -> Request:
+    """Gemini's path names the model and the method: `models/{model}:streamGenerateContent?alt=sse`."""
+    model, _, method = path_of(scope).partition("/models/")[2].rpartition(":")
+    if method not in ("generateContent", "streamGenerateContent"):
+        message = f"There is no method {method!r}; use generateContent or streamGenerateContent."
+        raise GatewayError(Kind.NOT_FOUND, message)
+    query = "sse" if "alt=sse" in scope["query_string"].decode("latin-1").split("&") else ""
+    stream = method == "streamGenerateContent"
+    return DIALECTS["gemini"].open_request(body, model=model, stream=stream, query=query)
 
 
 def _framing(request: Request) -> tuple[str, bytes]:

@@ -360,7 +360,11 @@ def test_what_google_limits_is_cut_and_reported() -> None:
         ("gemini-2.5-flash", Thinking(budget=99999), {"thinkingBudget": 24576}),
         ("gemini-2.5-pro", Thinking(budget=0), {"thinkingBudget": 128}),
         ("gemini-2.5-flash-lite", Thinking(budget=5), {"thinkingBudget": 512}),
-        ("gemini-2.5-flash", Thinking(effort="medium", visible=True), {"thinkingBudget": 8192, "includeThoughts": True}),
+        (
+            "gemini-2.5-flash",
+            Thinking(effort="medium", visible=True),
+            {"thinkingBudget": 8192, "includeThoughts": True},
+        ),
         ("gemini-2.5-flash", Thinking(adaptive=True), {"thinkingBudget": -1}),
         ("gemini-3.1-pro", Thinking(effort="max"), {"thinkingLevel": "HIGH"}),
         ("gemini-3.1-pro", Thinking(effort="none"), {"thinkingLevel": "LOW"}),
