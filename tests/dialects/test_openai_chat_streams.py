@@ -488,7 +488,7 @@ def test_a_stream_that_is_cut_short_is_the_providers_failure(stream: bytes) -> N
         (b'data: {"object":"error","message":"Oops","code":503}\n\n', Kind.UNAVAILABLE, "Oops"),
         (b'data: {"error":"Oops"}\n\n', Kind.BAD_GATEWAY, "Oops"),
         (
-            b'data: {"error":{"code":"x","message":"Oops"},"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}\n\n',
+            b'data: {"error":{"code":"x","message":"Oops"},"choices":[{"delta":{},"finish_reason":"error"}]}\n\n',
             Kind.BAD_GATEWAY,
             "Oops",
         ),

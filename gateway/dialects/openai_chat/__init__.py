@@ -10,9 +10,10 @@ from gateway.dialects.dialect import ReplyHead
 from gateway.dialects.openai_chat.encoder import ReplyEncoder
 from gateway.dialects.openai_chat.errors import decode_error, encode_error
 from gateway.dialects.openai_chat.messages import decode_messages, decode_system, encode_messages, encode_system
-from gateway.dialects.openai_chat.prompts import decode_prompt, encode_prompt, open_request, splice, spoken
+from gateway.dialects.openai_chat.prompts import decode_prompt, encode_prompt
 from gateway.dialects.openai_chat.relay import relay_filter
 from gateway.dialects.openai_chat.replies import decode_reply, encode_reply
+from gateway.dialects.openai_chat.requests import open_request, splice, spoken
 from gateway.dialects.openai_chat.streams import ReplyDecoder
 from gateway.dialects.openai_chat.tools import decode_tools, encode_tools
 from gateway.dialects.openai_chat.wire import NAME

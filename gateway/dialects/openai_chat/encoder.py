@@ -27,9 +27,9 @@ from gateway.conversation import (
 )
 from gateway.dialects.dialect import ReplyHead
 from gateway.dialects.openai_chat.errors import encode_error
-from gateway.dialects.openai_chat.prompts import wants_usage
 from gateway.dialects.openai_chat.reasoning import show_detail, show_extra
 from gateway.dialects.openai_chat.replies import encode_stop, encode_usage, show_image
+from gateway.dialects.openai_chat.requests import wants_usage
 from gateway.dialects.openai_chat.tools import is_legacy
 from gateway.dialects.openai_chat.wire import encode
 from gateway.dialects.sse import frame

@@ -208,9 +208,7 @@ class _Writer:
 
     def _assistant(self, message: Message) -> list[bytes]:
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
-        members = self._said(message)
-        if calls:
-            members["tool_calls"] = [self._call(call) for call in calls]
+        members = self._said(message) | ({"tool_calls": [self._call(call) for call in calls]} if calls else {})
         if len(members) == 1:  # nothing of it can be said here
             return []
         # DeepSeek refuses a message without the member, even where it only calls tools.

@@ -9,29 +9,22 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.conversation import SIGNATURE_MARK, Effort, Format, Origin, Prompt, Thinking
-from gateway.dialects.dialect import Encoded, Request, Spoken
+from gateway.conversation import Effort, Format, Origin, Prompt, Thinking
+from gateway.dialects.dialect import Encoded, Request
 from gateway.dialects.openai_chat.messages import decode_messages, decode_system, encode_messages, encode_system
 from gateway.dialects.openai_chat.models import efforts, is_openai, is_reasoning
-from gateway.dialects.openai_chat.reasoning import strip_wrapped
+from gateway.dialects.openai_chat.requests import leading, read_role
 from gateway.dialects.openai_chat.tools import decode_choice, decode_tools, encode_choice, encode_tools, tools_member
 from gateway.dialects.openai_chat.wire import (
-    NAME,
     encode,
     invalid,
     present,
     read,
-    to_fields,
     to_raws,
     to_text,
     without_nones,
 )
 from gateway.dialects.thinking import clamp, effort_of
-
-
-class _Role(Struct):
-    role: str = ""
-    name: str | None = None
 
 
 class _Schema(Struct):
@@ -58,7 +51,6 @@ class _Thinking(Struct):
     budget_tokens: int | None = None
 
 
-_to_role = msgspec.json.Decoder(_Role)
 _to_bool = msgspec.json.Decoder(bool)
 _to_int = msgspec.json.Decoder(int)
 _to_float = msgspec.json.Decoder(float)
@@ -67,7 +59,6 @@ _to_format = msgspec.json.Decoder(_Format)
 _to_reasoning = msgspec.json.Decoder(_Reasoning)
 _to_thinking = msgspec.json.Decoder(_Thinking)
 
-_TRUE = Raw(b"true")
 _CARRIED = frozenset(
     {
         "model", "messages", "stream", "stream_options", "tools", "functions", "tool_choice", "function_call",
@@ -79,85 +70,6 @@ _CARRIED = frozenset(
 _DEFAULTS = {"n": b"1", "logprobs": b"false", "store": b"false", "modalities": b'["text"]', "top_logprobs": b"0"}
 
 
-# ---------------------------------------------------------------- a client's request
-
-
-def open_request(body: bytes, *, model: str = "", stream: bool = False, query: str = "") -> Request:
-    """Read the members; check only what routing needs. Raises GatewayError (INVALID)."""
-    try:
-        fields = to_fields.decode(body)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise invalid(f"The body is not a JSON object: {error}.", "body") from error
-    named = present(fields, "model")
-    model = model or (read(to_text, named, "model") if named is not None else "")
-    if not model:
-        raise invalid("model is missing: name the model to ask.", "model")
-    messages = bytes(fields.get("messages", b""))
-    if not messages.startswith(b"[") or messages[1:].lstrip() == b"]":
-        raise invalid("messages must be a list of at least one message.", "messages")
-    streamed = present(fields, "stream")
-    if streamed is not None:
-        stream = read(_to_bool, streamed, "stream")
-    return Request(dialect=NAME, fields=fields, model=model, stream=stream, query=query)
-
-
-def spoken(request: Request) -> Spoken:
-    """The conversation inside, undecoded; legacy functions count as tools."""
-    messages = [bytes(raw) for raw in read(to_raws, request.fields["messages"], "messages")]
-    lead = _leading(messages)
-    return Spoken(tuple(messages[:lead]), tuple(messages[lead:]), tools_member(request.fields))
-
-
-def _leading(messages: Sequence[bytes | Raw]) -> int:
-    """How many system and developer messages come first."""
-    for i, raw in enumerate(messages):
-        if read(_to_role, raw, f"messages[{i}]").role not in ("system", "developer"):
-            return i
-    return len(messages)
-
-
-def wants_usage(request: Request) -> bool:
-    """Whether the client asked for the chunk with token counts at the end of a stream."""
-    options = present(request.fields, "stream_options")
-    if options is None:
-        return False
-    members = read(to_fields, options, "stream_options")
-    asked = present(members, "include_usage")
-    return asked is not None and bytes(asked) == b"true"
-
-
-def splice(
-    request: Request,
-    *,
-    model: str,
-    system: Sequence[bytes] | None = None,
-    messages: Sequence[bytes] | None = None,
-    tools: bytes | None = None,
-) -> bytes:
-    """The request as a body for a provider: all as sent but for what is given here.
-
-    A streamed one asks for token counts (the gateway needs them); `relay_filter` keeps them from a client that did not.
-    """
-    fields = dict(request.fields)
-    fields["model"] = Raw(encode(model))
-    if system is not None or messages is not None:
-        own = spoken(request)
-        whole = [*(own.system if system is None else system), *(own.messages if messages is None else messages)]
-        fields["messages"] = Raw(b"[" + b",".join(strip_wrapped(message) for message in whole) + b"]")
-    elif SIGNATURE_MARK in bytes(fields["messages"]):
-        whole = [strip_wrapped(raw) for raw in read(to_raws, fields["messages"], "messages")]
-        fields["messages"] = Raw(b"[" + b",".join(whole) + b"]")
-    if tools is not None:
-        fields.pop("tools", None)
-        if tools:
-            fields["tools"] = Raw(tools)
-    if request.stream and not wants_usage(request):
-        options = present(fields, "stream_options")
-        asked = {} if options is None else read(to_fields, options, "stream_options")
-        fields["stream_options"] = Raw(encode(asked | {"include_usage": _TRUE}))
-    return encode(fields)
-
-
 # ---------------------------------------------------------------- to neutral
 
 
@@ -165,7 +77,7 @@ def decode_prompt(request: Request) -> Prompt:
     """The whole request in neutral form. Raises GatewayError (INVALID) that names the member."""
     fields = request.fields
     raws = read(to_raws, fields["messages"], "messages")
-    lead = _leading(raws)
+    lead = leading(raws)
     tools = decode_tools(tools_member(fields))
     choice, allowed = decode_choice(fields)
     if allowed is not None:
@@ -258,7 +170,7 @@ def _extras(fields: dict[str, Raw], raws: Sequence[Raw]) -> tuple[str, ...]:
 
 
 def _is_named(raw: Raw) -> bool:
-    message = read(_to_role, raw, "messages")
+    message = read_role(raw, "messages")
     return message.name is not None and message.role not in ("tool", "function")
 
 

@@ -29,7 +29,17 @@ from gateway.conversation import (
     unwrap_signature,
     wrap_signature,
 )
-from gateway.dialects.openai_chat.wire import NAME, Detail, Extra, WireMessage, encode, to_detail, to_fields
+from gateway.dialects.openai_chat.wire import (
+    NAME,
+    Detail,
+    Extra,
+    WireMessage,
+    encode,
+    read,
+    to_detail,
+    to_fields,
+    to_raws,
+)
 
 PLAIN = ("reasoning_content", "reasoning")
 MARK = SIGNATURE_MARK.decode()
@@ -39,7 +49,8 @@ _TEXTS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 
 def decode_reasoning(message: WireMessage, origin: Origin | None) -> list[Reasoning]:
     """A message's thinking: its items, or else its plain text."""
-    found = [decode_detail(to_fields.decode(raw), origin) for raw in message.reasoning_details or ()]
+    items = [read(to_fields, raw, "reasoning_details") for raw in message.reasoning_details or ()]
+    found = [decode_detail(item, origin) for item in items]
     if found:
         return found
     for member in PLAIN:
@@ -51,7 +62,7 @@ def decode_reasoning(message: WireMessage, origin: Origin | None) -> list[Reason
 
 def decode_detail(item: Mapping[str, Raw], origin: Origin | None) -> Reasoning:
     """One item of `reasoning_details`."""
-    detail = to_detail.decode(encode(item))
+    detail = read(to_detail, encode(item), "reasoning_details")
     text = detail.summary if detail.type == "reasoning.summary" else detail.text
     return Reasoning(
         text=text or "",
@@ -153,12 +164,12 @@ def strip_wrapped(message: Raw | bytes) -> bytes:
     raw = bytes(message)
     if SIGNATURE_MARK not in raw:
         return raw
-    fields = to_fields.decode(raw)
+    fields = read(to_fields, raw, "messages")
     _strip_details(fields)
     if SIGNATURE_MARK in bytes(fields.get("extra_content", b"")):
         del fields["extra_content"]
     if SIGNATURE_MARK in bytes(fields.get("tool_calls", b"")):
-        calls = msgspec.json.decode(fields["tool_calls"], type=list[dict[str, Raw]])
+        calls = [read(to_fields, raw, "tool_calls") for raw in read(to_raws, fields["tool_calls"], "tool_calls")]
         for call in calls:
             if SIGNATURE_MARK in bytes(call.get("extra_content", b"")):
                 del call["extra_content"]
@@ -170,7 +181,8 @@ def _strip_details(fields: dict[str, Raw]) -> None:
     details = fields.get("reasoning_details")
     if details is None or SIGNATURE_MARK not in bytes(details):
         return
-    kept = [raw for raw in msgspec.json.decode(details, type=list[Raw]) if SIGNATURE_MARK not in bytes(raw)]
+    given = read(to_raws, details, "reasoning_details")
+    kept = [raw for raw in given if SIGNATURE_MARK not in bytes(raw)]
     for member in PLAIN:
         fields.pop(member, None)
     if kept:

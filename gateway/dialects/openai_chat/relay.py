@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.dialects.dialect import Request
-from gateway.dialects.openai_chat.prompts import wants_usage
+from gateway.dialects.openai_chat.requests import wants_usage
 from gateway.dialects.openai_chat.wire import is_given
 
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")

@@ -17,6 +17,7 @@ from gateway.dialects.openai_chat.wire import (
     invalid,
     present,
     read,
+    to_fields,
     to_raws,
     without_nones,
 )
@@ -128,7 +129,7 @@ def _function(tool: Tool) -> dict[str, Any]:
 def _custom(tool: Tool) -> dict[str, Any]:
     form: Any = tool.format if bytes(tool.format) else None
     if form is not None:
-        members = msgspec.json.decode(form, type=dict[str, Raw])
+        members = read(to_fields, form, f"tools: the format of {tool.name}")
         if "definition" in members:  # as Responses writes a grammar; Chat has it one level deeper
             kind = members.pop("type", Raw(b'"grammar"'))
             form = {"type": kind, "grammar": members}

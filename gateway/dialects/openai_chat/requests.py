@@ -1,0 +1,112 @@
+"""A client's request, opened but not translated, and on its way to a provider of the same dialect."""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gateway.conversation import SIGNATURE_MARK
+from gateway.dialects.dialect import Request, Spoken
+from gateway.dialects.openai_chat.reasoning import strip_wrapped
+from gateway.dialects.openai_chat.tools import tools_member
+from gateway.dialects.openai_chat.wire import (
+    NAME,
+    encode,
+    invalid,
+    present,
+    read,
+    to_fields,
+    to_raws,
+    to_text,
+)
+
+
+class _Role(Struct):
+    role: str = ""
+    name: str | None = None
+
+
+_to_role = msgspec.json.Decoder(_Role)
+_to_bool = msgspec.json.Decoder(bool)
+_TRUE = Raw(b"true")
+
+
+def open_request(body: bytes, *, model: str = "", stream: bool = False, query: str = "") -> Request:
+    """Read the members; check only what routing needs. Raises GatewayError (INVALID)."""
+    try:
+        fields = to_fields.decode(body)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise invalid(f"The body is not a JSON object: {error}.", "body") from error
+    named = present(fields, "model")
+    model = model or (read(to_text, named, "model") if named is not None else "")
+    if not model:
+        raise invalid("model is missing: name the model to ask.", "model")
+    messages = bytes(fields.get("messages", b""))
+    if not messages.startswith(b"[") or messages[1:].lstrip() == b"]":
+        raise invalid("messages must be a list of at least one message.", "messages")
+    streamed = present(fields, "stream")
+    if streamed is not None:
+        stream = read(_to_bool, streamed, "stream")
+    return Request(dialect=NAME, fields=fields, model=model, stream=stream, query=query)
+
+
+def spoken(request: Request) -> Spoken:
+    """The conversation inside, undecoded; legacy functions count as tools."""
+    messages = [bytes(raw) for raw in read(to_raws, request.fields["messages"], "messages")]
+    lead = leading(messages)
+    return Spoken(tuple(messages[:lead]), tuple(messages[lead:]), tools_member(request.fields))
+
+
+def leading(messages: Sequence[bytes | Raw]) -> int:
+    """How many system and developer messages come first."""
+    for i, raw in enumerate(messages):
+        if read_role(raw, f"messages[{i}]").role not in ("system", "developer"):
+            return i
+    return len(messages)
+
+
+def read_role(raw: bytes | Raw, param: str) -> _Role:
+    """Who speaks in a message."""
+    return read(_to_role, raw, param)
+
+
+def wants_usage(request: Request) -> bool:
+    """Whether the client asked for the chunk with token counts at the end of a stream."""
+    options = present(request.fields, "stream_options")
+    if options is None:
+        return False
+    members = read(to_fields, options, "stream_options")
+    asked = present(members, "include_usage")
+    return asked is not None and bytes(asked) == b"true"
+
+
+def splice(
+    request: Request,
+    *,
+    model: str,
+    system: Sequence[bytes] | None = None,
+    messages: Sequence[bytes] | None = None,
+    tools: bytes | None = None,
+) -> bytes:
+    """The request as a body for a provider: all as sent but for what is given here.
+
+    A streamed one asks for token counts (the gateway needs them); `relay_filter` keeps them from a client that did not.
+    """
+    fields = dict(request.fields)
+    fields["model"] = Raw(encode(model))
+    if system is not None or messages is not None:
+        own = spoken(request)
+        whole = [*(own.system if system is None else system), *(own.messages if messages is None else messages)]
+        fields["messages"] = Raw(b"[" + b",".join(strip_wrapped(message) for message in whole) + b"]")
+    elif SIGNATURE_MARK in bytes(fields["messages"]):
+        whole = [strip_wrapped(raw) for raw in read(to_raws, fields["messages"], "messages")]
+        fields["messages"] = Raw(b"[" + b",".join(whole) + b"]")
+    if tools is not None:
+        fields.pop("tools", None)
+        if tools:
+            fields["tools"] = Raw(tools)
+    if request.stream and not wants_usage(request):
+        options = present(fields, "stream_options")
+        asked = {} if options is None else read(to_fields, options, "stream_options")
+        fields["stream_options"] = Raw(encode(asked | {"include_usage": _TRUE}))
+    return encode(fields)
