@@ -81,7 +81,7 @@ class BlockReader:
         """The parts of a string or of a list of blocks; nothing where there is nothing."""
         if is_absent(raw):
             return []
-        if bytes(raw[:1]) == b'"':
+        if bytes(raw)[:1] == b'"':
             text = read(TEXT, raw, where)
             return [Text(text)] if text else []
         return self.blocks(read(ITEMS, raw, where), where)

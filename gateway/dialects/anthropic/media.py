@@ -54,8 +54,7 @@ def file_block(part: File, dropped: set[str]) -> dict[str, Any] | None:
     """A document block, or None: the vendor reads PDF and text."""
     media_type = _plain(part.media_type)
     if part.data and media_type.startswith("text/"):
-        text = b64decode(part.data).decode(errors="replace")
-        source: dict[str, str] | None = {"type": "text", "media_type": "text/plain", "data": text}
+        source = _text_source(part.data, dropped)
     elif part.data and media_type not in ("", _PDF):
         dropped.add(f"content.file:{media_type}")
         return None
@@ -64,6 +63,15 @@ def file_block(part: File, dropped: set[str]) -> dict[str, Any] | None:
     if source is None:
         return None
     return {"type": "document", "source": source, **({"title": part.name} if part.name else {})}
+
+
+def _text_source(data: str, dropped: set[str]) -> dict[str, str] | None:
+    try:
+        text = b64decode(data).decode(errors="replace")
+    except ValueError:
+        dropped.add("content.file:not base64")
+        return None
+    return {"type": "text", "media_type": "text/plain", "data": text}
 
 
 def _source(part: Blob, media_type: str, dropped: set[str]) -> dict[str, str] | None:
