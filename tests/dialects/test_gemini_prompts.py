@@ -126,7 +126,7 @@ def test_a_member_of_the_wrong_shape_is_named(member: str, value: object, param:
 
 
 def test_splicing_keeps_what_nobody_knows() -> None:
-    body = b'{"zeta":{"b":1152921504606846977,"a":1.0},"contents":[{"parts":[{"text":"Hi","new":[1]}]}],"labels":{"x":"y"}}'
+    body = b'{"zeta":{"b":1152921504606846977,"a":1.0},"contents":[{"parts":[{"text":"Hi","n":[1]}]}],"labels":{}}'
     request = gemini.open_request(body, model="m")
     assert gemini.splice(request, model="other") == body
 
@@ -360,7 +360,11 @@ def test_what_google_limits_is_cut_and_reported() -> None:
         ("gemini-2.5-flash", Thinking(budget=99999), {"thinkingBudget": 24576}),
         ("gemini-2.5-pro", Thinking(budget=0), {"thinkingBudget": 128}),
         ("gemini-2.5-flash-lite", Thinking(budget=5), {"thinkingBudget": 512}),
-        ("gemini-2.5-flash", Thinking(effort="medium", visible=True), {"thinkingBudget": 8192, "includeThoughts": True}),
+        (
+            "gemini-2.5-flash",
+            Thinking(effort="medium", visible=True),
+            {"thinkingBudget": 8192, "includeThoughts": True},
+        ),
         ("gemini-2.5-flash", Thinking(adaptive=True), {"thinkingBudget": -1}),
         ("gemini-3.1-pro", Thinking(effort="max"), {"thinkingLevel": "HIGH"}),
         ("gemini-3.1-pro", Thinking(effort="none"), {"thinkingLevel": "LOW"}),
