@@ -114,14 +114,14 @@ class Memory:
         self.store = store
         self._sessions = config.sessions
         self._window = config.history.max_turns
-        self._keep = config.routing.deadline
+        self._keep = float(config.routing.deadline)
         self._metrics = metrics
         self._clock = clock
         self._limits = Limits(
-            ttl=config.sessions.ttl,
-            max_age=config.sessions.max_age,
+            ttl=float(config.sessions.ttl),
+            max_age=float(config.sessions.max_age),
             max_turns=config.sessions.max_turns,
-            max_bytes=config.sessions.max_bytes,
+            max_bytes=int(config.sessions.max_bytes),
             max_sessions=config.sessions.max_sessions,
         )
 
