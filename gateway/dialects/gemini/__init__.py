@@ -17,6 +17,7 @@ from gateway.dialects.gemini.writing import encode_messages
 
 __all__ = [
     "FORWARDED_HEADERS",
+    "KEEP_ALIVE",
     "NAME",
     "auth",
     "decode_error",
@@ -41,6 +42,10 @@ __all__ = [
 ]
 
 FORWARDED_HEADERS = frozenset({"x-goog-api-client", "x-server-timeout"})
+
+KEEP_ALIVE = b"\n"
+"""What may be sent while a client waits for a stream. Google's Python SDK takes an SSE comment for broken JSON; an
+empty line is nothing to it, nor to the reader of a JSON array."""
 
 
 def path(model: str, *, stream: bool) -> str:
