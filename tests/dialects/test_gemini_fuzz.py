@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +91,17 @@ def test_any_error_answer_can_be_passed_on(status: int, body: bytes) -> None:
     error = gemini.decode_error(status, body)
     assert error.message
     json.loads(gemini.encode_error(error, "r"))
+
+
+def test_bad_utf_8_is_found_where_it_is_read() -> None:
+    content = b'{"role":"model","parts":[{"functionCall":{"name":"f","args":{"a":"\xff"}}}]}'
+    with pytest.raises(GatewayError) as caught:
+        gemini.decode_prompt(gemini.open_request(b'{"contents":[' + content + b"]}", model="m"))
+    assert (caught.value.kind, caught.value.param) == (Kind.INVALID, "contents[0].parts[0].functionCall.args")
+    with pytest.raises(UpstreamError):
+        gemini.decode_reply(b'{"candidates":[{"content":' + content + b"}]}", NEW)
+    with pytest.raises(UpstreamError):
+        gemini.reply_decoder(NEW).feed(b'data: {"candidates":[{"content":' + content + b"}]}\n\n")
 
 
 @settings(max_examples=50, deadline=None)

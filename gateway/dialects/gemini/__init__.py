@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from gateway.dialects.gemini.errors import decode_error, encode_error
+from gateway.dialects.gemini.framing import relay_filter
 from gateway.dialects.gemini.messages import decode_messages, decode_system, encode_system
 from gateway.dialects.gemini.prompts import decode_prompt, encode_prompt, open_request, splice, spoken
 from gateway.dialects.gemini.replies import decode_reply, encode_reply
-from gateway.dialects.gemini.streams import relay_filter, reply_decoder, reply_encoder
+from gateway.dialects.gemini.streams import reply_decoder, reply_encoder
 from gateway.dialects.gemini.tools import decode_tools, encode_tools
 from gateway.dialects.gemini.wire import NAME
 from gateway.dialects.gemini.writing import encode_messages
