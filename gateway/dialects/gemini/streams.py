@@ -46,7 +46,7 @@ from gateway.dialects.gemini.replies import (
     stop_of,
     usage_of,
 )
-from gateway.dialects.gemini.wire import BROKEN, ENCODER, NAME, Candidate, Chunk, Piece, compact
+from gateway.dialects.gemini.wire import BROKEN, ENCODER, NAME, Chunk, Piece, compact
 from gateway.dialects.sse import MAX_EVENT, EventParser
 from gateway.errors import GatewayError, Kind, UpstreamError
 
@@ -135,13 +135,10 @@ class StreamDecoder:
         events: list[Event] = []
         for raw in (said.content.parts if said.content else None) or ():
             events += self._part(raw, chunk.response_id or block.decode(errors="replace"))
-        return events + self._reason(said)
-
-    def _reason(self, said: Candidate) -> list[Event]:
         reason = said.finish_reason
-        if not reason or reason == "FINISH_REASON_UNSPECIFIED":
-            return []
-        return self._finish(stop_of(reason, called=bool(self._reader.calls)))
+        if reason and reason != "FINISH_REASON_UNSPECIFIED":
+            events += self._finish(stop_of(reason, called=bool(self._reader.calls)))
+        return events
 
     def _finish(self, stop: Stop) -> list[Event]:
         self._stopped = True

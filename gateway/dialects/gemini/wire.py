@@ -92,7 +92,7 @@ def plain(raw: Raw, where: str) -> str:
 
 
 def generation(model: str) -> int:
-    """The major version in a model's name; an unnumbered one (`gemini-flash-latest`) is the newest, Gemma the oldest."""
+    """The major version in a model's name; `gemini-flash-latest` counts as the newest, Gemma as the oldest."""
     if "gemma" in model:
         return 1
     found = re.search(r"gemini-(\d+)", model)
