@@ -414,7 +414,7 @@ def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
     return merged(messages)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(conversations())
 def test_what_was_written_is_read_again(messages: tuple[Message, ...]) -> None:
     encoded = gemini.encode_messages(messages, NEW)
@@ -425,7 +425,7 @@ def test_what_was_written_is_read_again(messages: tuple[Message, ...]) -> None:
         types.Content.model_validate_json(content)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(conversations(), st.randoms())
 def test_any_order_of_messages_is_written_with_results_behind_their_calls(
     messages: tuple[Message, ...], random

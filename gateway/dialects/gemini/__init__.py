@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from gateway.dialects.gemini.errors import decode_error, encode_error
+from gateway.dialects.gemini.framing import relay_filter
 from gateway.dialects.gemini.messages import decode_messages, decode_system, encode_system
 from gateway.dialects.gemini.prompts import decode_prompt, encode_prompt, open_request, splice, spoken
 from gateway.dialects.gemini.replies import decode_reply, encode_reply
-from gateway.dialects.gemini.streams import relay_filter, reply_decoder, reply_encoder
+from gateway.dialects.gemini.streams import reply_decoder, reply_encoder
 from gateway.dialects.gemini.tools import decode_tools, encode_tools
 from gateway.dialects.gemini.wire import NAME
 from gateway.dialects.gemini.writing import encode_messages
 
 __all__ = [
     "FORWARDED_HEADERS",
+    "KEEP_ALIVE",
     "NAME",
     "auth",
     "decode_error",
@@ -41,6 +43,10 @@ __all__ = [
 ]
 
 FORWARDED_HEADERS = frozenset({"x-goog-api-client", "x-server-timeout"})
+
+KEEP_ALIVE = b"\n"
+"""What may be sent while a client waits for a stream. Google's Python SDK takes an SSE comment for broken JSON; an
+empty line is nothing to it, nor to the reader of a JSON array."""
 
 
 def path(model: str, *, stream: bool) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.dialects.gemini.wire import ENCODER, NAME
+from gateway.dialects.gemini.wire import BROKEN, ENCODER, NAME
 from gateway.errors import ErrorAnswer, GatewayError, Kind, UpstreamError, kind_of
 
 _TYPES = "type.googleapis.com/google.rpc."
@@ -93,7 +93,7 @@ def status_in(error: Raw) -> int:
     """The HTTP status that an error in the place of a reply names."""
     try:
         code = msgspec.json.decode(error, type=_Error).code
-    except msgspec.MsgspecError:
+    except BROKEN:
         code = None
     return code if code is not None and 400 <= code < 600 else 500  # noqa: PLR2004 - the classes of errors
 
@@ -102,7 +102,7 @@ def _read(body: bytes) -> _Error | None:
     for kind in (_Body, list[_Body]):
         try:
             found: Any = msgspec.json.decode(body, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except BROKEN:
             continue
         if isinstance(found, list):
             return found[0].error if found else None
@@ -114,7 +114,7 @@ def _read(body: bytes) -> _Error | None:
 def _detail(raw: Raw) -> _Detail | None:
     try:
         return msgspec.json.decode(raw, type=_Detail)
-    except msgspec.MsgspecError:
+    except BROKEN:
         return None
 
 

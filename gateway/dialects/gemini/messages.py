@@ -29,7 +29,7 @@ from gateway.conversation import (
     wrap_signature,
 )
 from gateway.dialects.gemini.calls import paired
-from gateway.dialects.gemini.wire import ENCODER, NAME, compact, invalid, items, members, text, value
+from gateway.dialects.gemini.wire import BROKEN, ENCODER, NAME, compact, invalid, items, members, plain, text, value
 
 BYPASS = "skip_thought_signature_validator"
 """What Gemini 3 and later take in place of a signature on a call that another model made.
@@ -170,7 +170,7 @@ def _reasoning(words: str, signature: Signature | None, found: dict[str, Raw]) -
     try:
         note = msgspec.json.decode(found.get("partMetadata", b"{}"), type=Note).gateway
         thought = replace(thought, redacted=note.redacted, summary=own or note.summary, id=note.id)
-    except msgspec.MsgspecError:
+    except BROKEN:
         pass  # metadata of the client's own
     return thought if words or signature else None
 
@@ -194,14 +194,14 @@ def _call(raw: Raw, where: str, signature: Signature | None) -> ToolCall:
     name = text(found, "name", where)
     if not name:
         raise invalid(f"{where}.name", "a string")
-    arguments = compact(found["args"]).decode() if "args" in found else "{}"
+    arguments = plain(found["args"], f"{where}.args") if "args" in found else "{}"
     return ToolCall(text(found, "id", where), name, arguments, signature=signature)
 
 
 def _result(raw: Raw, where: str, lost: set[str]) -> ToolResult:
     found = members(raw, where)
     lost.update(f"contents.parts.functionResponse.{name}" for name in ("willContinue", "scheduling") if name in found)
-    words, failed = _output(found["response"]) if "response" in found else ("", False)
+    words, failed = _output(found["response"], f"{where}.response") if "response" in found else ("", False)
     content: list[AnyPart] = [Text(words)] if words else []
     for i, part in enumerate(items(found["parts"], f"{where}.parts") if "parts" in found else ()):
         media = decode_part(part, f"{where}.parts[{i}]", None, lost)
@@ -209,15 +209,15 @@ def _result(raw: Raw, where: str, lost: set[str]) -> ToolResult:
     return ToolResult(text(found, "id", where), tuple(content), text(found, "name", where), is_error=failed)
 
 
-def _output(response: Raw) -> tuple[str, bool]:
+def _output(response: Raw, where: str) -> tuple[str, bool]:
     """What a tool answered and whether that is an error: a lone `output`, `result` or `error`, else all as JSON."""
     try:
         found = msgspec.json.decode(response, type=dict[str, Raw])
         if len(found) == 1 and not found.keys().isdisjoint(("output", "result", "error")):
             return msgspec.json.decode(next(iter(found.values())), type=str), "error" in found
-    except msgspec.MsgspecError:
+    except BROKEN:
         pass
-    return compact(response).decode(), False
+    return plain(response, where), False
 
 
 def _blob(found: dict[str, Raw], where: str) -> AnyPart:

@@ -15,7 +15,18 @@ from gateway.dialects.dialect import Encoded, Request, Spoken
 from gateway.dialects.gemini.messages import BYPASS, contents, decode_system, encode_system, read_messages
 from gateway.dialects.gemini.settings import decode_settings, encode_settings
 from gateway.dialects.gemini.tools import decode_tool_config, encode_tool_choice, encode_tools, read_tools
-from gateway.dialects.gemini.wire import ENCODER, NAME, camel, generation, invalid, items, members
+from gateway.dialects.gemini.wire import (
+    BROKEN,
+    ENCODER,
+    NAME,
+    camel,
+    generation,
+    invalid,
+    is_null,
+    items,
+    members,
+    starts,
+)
 from gateway.dialects.gemini.writing import STRICT, encode_messages
 from gateway.errors import GatewayError, Kind
 
@@ -27,14 +38,14 @@ def open_request(body: bytes, *, model: str = "", stream: bool = False, query: s
     """Read the members; `model` and `stream` are the path's."""
     try:
         fields = _FIELDS.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except BROKEN as error:
         message = "The body must be a JSON object." if _is_json(error) else "The body is not valid JSON."
         raise GatewayError(Kind.INVALID, message) from None
     name = model.removeprefix("models/")
     if not name:
         raise GatewayError(Kind.INVALID, "`model` is missing in the path.", param="model")
     given = fields.get("contents")
-    if given is None or not bytes(given).lstrip().startswith((b"[", b"{", b'"')):
+    if given is None or not starts(given, (b"[", b"{", b'"')):
         raise invalid("contents", "an array of contents")
     return Request(NAME, fields, name, stream, query)
 
@@ -50,7 +61,7 @@ def _key(fields: dict[str, Raw], name: str) -> str:
 
 def _given(request: Request, name: str) -> Raw | None:
     raw = request.fields.get(_key(request.fields, name))
-    return None if raw is None or bytes(raw) == b"null" else raw
+    return None if raw is None or is_null(raw) else raw
 
 
 # ---------------------------------------------------------------- the same dialect
@@ -83,7 +94,7 @@ def splice(
         _put(fields, "systemInstruction", _one_system(system))
     if messages is not None:
         fields["contents"] = Raw(b"[" + b",".join(messages) + b"]")
-    elif bytes(fields["contents"]).lstrip().startswith(b'"'):
+    elif starts(fields["contents"], (b'"',)):
         fields["contents"] = Raw(b"[" + contents(fields["contents"])[0] + b"]")
     if tools is not None:
         _put(fields, "tools", tools)

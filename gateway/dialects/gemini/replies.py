@@ -32,7 +32,7 @@ from gateway.dialects.gemini.calls import call_id
 from gateway.dialects.gemini.errors import decode_error, status_in
 from gateway.dialects.gemini.messages import Mine, decode_part, fold
 from gateway.dialects.gemini.tools import function_call
-from gateway.dialects.gemini.wire import ENCODER, NAME, Candidate, Chunk, Counts, compact, members
+from gateway.dialects.gemini.wire import BROKEN, ENCODER, NAME, Candidate, Chunk, Counts, compact, is_null, members
 from gateway.dialects.gemini.writing import blob, opaque_members
 from gateway.errors import GatewayError, Kind, UpstreamError
 
@@ -115,7 +115,7 @@ def first(chunk: Chunk) -> Candidate | None:
 
 def failure(chunk: Chunk, body: bytes) -> UpstreamError | None:
     """The error in a reply's place, if it is one."""
-    if bytes(chunk.error) in (b"", b"null"):
+    if not memoryview(chunk.error).nbytes or is_null(chunk.error):
         return None
     return decode_error(status_in(chunk.error), body)
 
@@ -145,8 +145,8 @@ class PartReader:
 def decode_reply(body: bytes, origin: Origin) -> Reply:
     """A whole reply; of several candidates the first."""
     try:
-        chunk = CHUNK.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        chunk = CHUNK.decode(body.decode())
+    except BROKEN:
         raise UpstreamError(Kind.BAD_GATEWAY, "The provider's reply is no Gemini reply.") from None
     if (error := failure(chunk, body)) is not None:
         raise error

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from gateway.dialects.gemini.wire import ENCODER, camel
+from gateway.dialects.gemini.wire import BROKEN, ENCODER, camel
 
 Node: TypeAlias = dict[str, Any]
 
@@ -26,7 +26,7 @@ _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "m
 def _decode(schema: Raw | bytes) -> Node | None:
     try:
         found = msgspec.json.decode(schema)
-    except (msgspec.MsgspecError, RecursionError):
+    except BROKEN:
         return None
     return found if isinstance(found, dict) else None
 

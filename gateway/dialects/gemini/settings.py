@@ -110,7 +110,7 @@ def _format_config(prompt: Prompt, wanted: Format, model: str, dropped: set[str]
 
 
 def _thinking_config(thinking: Thinking, model: str, dropped: set[str]) -> dict[str, Any]:
-    if generation(model) < _BUDGETED or "gemini-2.0" in model or "gemma" in model:
+    if generation(model) < _BUDGETED or "gemini-2.0" in model:
         dropped.add("thinking")
         return {}
     amount = _level(thinking, model) if generation(model) >= _LEVELLED else _budget(thinking, model)

@@ -30,8 +30,9 @@ from gateway.conversation import (
     ToolCall,
     Usage,
 )
-from gateway.dialects.dialect import ReplyHead, Request
+from gateway.dialects.dialect import ReplyHead
 from gateway.dialects.gemini.errors import encode_error
+from gateway.dialects.gemini.framing import SSE, Framing
 from gateway.dialects.gemini.replies import (
     CHUNK,
     PartReader,
@@ -45,11 +46,9 @@ from gateway.dialects.gemini.replies import (
     stop_of,
     usage_of,
 )
-from gateway.dialects.gemini.wire import ENCODER, NAME, Candidate, Chunk, Piece, compact
-from gateway.dialects.sse import MAX_EVENT, EventParser, frame
+from gateway.dialects.gemini.wire import BROKEN, ENCODER, NAME, Chunk, Piece, compact
+from gateway.dialects.sse import MAX_EVENT, EventParser
 from gateway.errors import GatewayError, Kind, UpstreamError
-
-SSE = "sse"
 
 _PIECE = msgspec.json.Decoder(Piece)
 _CUT = "The provider's stream ended before it was complete."
@@ -104,15 +103,15 @@ class StreamDecoder:
         bare, self._bare = self._bare, b""
         try:
             return [bytes(each) for each in msgspec.json.decode(bare, type=list[Raw])]
-        except (msgspec.MsgspecError, RecursionError):
+        except BROKEN:
             return [bare]
 
     def _take(self, block: bytes) -> list[Event]:
         if self._failed or not block.lstrip().startswith(b"{"):
             return []
         try:
-            chunk = CHUNK.decode(block)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            chunk = CHUNK.decode(block.decode())
+        except BROKEN:
             raise UpstreamError(Kind.BAD_GATEWAY, _BROKEN) from None
         if (error := failure(chunk, block)) is not None:
             self._failed = True
@@ -136,13 +135,10 @@ class StreamDecoder:
         events: list[Event] = []
         for raw in (said.content.parts if said.content else None) or ():
             events += self._part(raw, chunk.response_id or block.decode(errors="replace"))
-        return events + self._reason(said)
-
-    def _reason(self, said: Candidate) -> list[Event]:
         reason = said.finish_reason
-        if not reason or reason == "FINISH_REASON_UNSPECIFIED":
-            return []
-        return self._finish(stop_of(reason, called=bool(self._reader.calls)))
+        if reason and reason != "FINISH_REASON_UNSPECIFIED":
+            events += self._finish(stop_of(reason, called=bool(self._reader.calls)))
+        return events
 
     def _finish(self, stop: Stop) -> list[Event]:
         self._stopped = True
@@ -155,7 +151,7 @@ class StreamDecoder:
     def _part(self, raw: Raw, seed: str) -> list[Event]:
         try:
             piece = _PIECE.decode(raw)
-        except msgspec.MsgspecError:
+        except BROKEN:
             return []
         if piece.text is not None:
             return self._text(piece.text, piece)
@@ -207,7 +203,7 @@ class StreamEncoder:
     """Encodes one streamed reply as events, or as a JSON array where the client did not ask for events."""
 
     def __init__(self, head: ReplyHead) -> None:
-        self._framing = _Framing(array=head.request.query != SSE)
+        self._framing = Framing(array=head.request.query != SSE)
         self._foot: dict[str, Any] = {"modelVersion": head.request.model, "responseId": head.id}
         self._request_id = head.id
         self._parts: dict[int, Any] = {}
@@ -302,46 +298,6 @@ class StreamEncoder:
         return self._framing.write(ENCODER.encode(whole), last=True)
 
 
-class _Framing:
-    def __init__(self, *, array: bool) -> None:
-        self._array = array
-        self._before = b"["
-
-    def write(self, data: bytes, *, last: bool = False) -> bytes:
-        if not self._array:
-            return frame(data)
-        before, self._before = self._before, b",\r\n"
-        return before + data + (b"]" if last else b"\n")
-
-    def end(self) -> bytes:
-        return b"" if not self._array else b"[]" if self._before == b"[" else b"]"
-
-
 def reply_encoder(head: ReplyHead) -> StreamEncoder:
     """For one streamed reply to a client."""
     return StreamEncoder(head)
-
-
-# ---------------------------------------------------------------- verbatim
-
-
-class ArrayFilter:
-    """Makes the provider's events the JSON array that a client without `alt=sse` reads."""
-
-    def __init__(self) -> None:
-        self._parser = EventParser()
-        self._framing = _Framing(array=True)
-
-    def feed(self, data: bytes) -> bytes:
-        """The items that `data` completes."""
-        return b"".join(self._framing.write(block) for _, block in self._parser.feed(data))
-
-    def close(self) -> bytes:
-        """The last item, if it was held back, and the end of the array."""
-        held = b"".join(self._framing.write(block) for _, block in self._parser.close())
-        return held + self._framing.end()
-
-
-def relay_filter(request: Request) -> ArrayFilter | None:
-    """A provider is always asked for events; a client that was not is given an array."""
-    return ArrayFilter() if request.stream and request.query != SSE else None

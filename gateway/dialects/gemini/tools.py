@@ -12,7 +12,7 @@ from msgspec import Raw
 from gateway.conversation import Tool, ToolCall, ToolChoice
 from gateway.dialects.dialect import Encoded
 from gateway.dialects.gemini import schemas
-from gateway.dialects.gemini.wire import ENCODER, NAME, compact, invalid, items, members, text, value
+from gateway.dialects.gemini.wire import BROKEN, ENCODER, NAME, compact, invalid, items, members, text, value
 
 _INPUT = Raw(b'{"type":"object","properties":{"input":{"type":"string"}},"required":["input"]}')
 _NOT_CARRIED = ("behavior", "response", "responseJsonSchema")
@@ -134,6 +134,6 @@ def arguments_object(arguments: str, *, custom: bool) -> Raw:
         try:
             msgspec.json.decode(arguments, type=dict[str, Raw])
             return Raw(compact(arguments.encode()))
-        except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        except BROKEN:
             pass
     return Raw(ENCODER.encode({"input": arguments}))

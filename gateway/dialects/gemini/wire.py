@@ -16,6 +16,9 @@ from gateway.errors import GatewayError, Kind
 NAME = "gemini"
 
 ENCODER = msgspec.json.Encoder()
+BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What decoding raises: msgspec does not look into a Raw, so bad UTF-8 shows only where it is read."""
+
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 _LIST = msgspec.json.Decoder(list[Raw])
 
@@ -37,18 +40,28 @@ def members(raw: Raw | bytes, where: str) -> dict[str, Raw]:
     """The members of an object under their camelCase names, nulls left out."""
     try:
         found = _MEMBERS.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except BROKEN:
         raise invalid(where, "an object") from None
-    return {camel(name): value for name, value in found.items() if bytes(value) != b"null"}
+    return {camel(name): value for name, value in found.items() if not is_null(value)}
+
+
+def is_null(raw: Raw) -> bool:
+    """Whether a value is null; looks without copying, since it may be an image."""
+    return memoryview(raw)[:5].tobytes() == b"null"
+
+
+def starts(raw: Raw | bytes, with_: tuple[bytes, ...]) -> bool:
+    """Whether the JSON starts with one of these characters."""
+    return bytes(memoryview(raw)[:64]).lstrip().startswith(with_)
 
 
 def items(raw: Raw | bytes, where: str) -> list[Raw]:
     """The items of an array; a lone value counts as an array of one, as the API has it."""
-    if not bytes(raw).lstrip().startswith(b"["):
+    if not starts(raw, (b"[",)):
         return [Raw(bytes(raw))]
     try:
         return _LIST.decode(raw)
-    except (msgspec.MsgspecError, RecursionError):
+    except BROKEN:
         raise invalid(where, "an array") from None
 
 
@@ -56,7 +69,7 @@ def value(raw: Raw, kind: Any, where: str) -> Any:  # noqa: ANN401 - the type is
     """A scalar of the type `kind`, read as leniently as proto3 JSON is."""
     try:
         return msgspec.json.decode(raw, type=kind, strict=False)
-    except (msgspec.MsgspecError, RecursionError):
+    except BROKEN:
         raise invalid(where, _WANTED.get(kind, "of another type")) from None
 
 
@@ -70,9 +83,19 @@ def compact(raw: Raw | bytes) -> bytes:
     return bytes(msgspec.json.format(bytes(raw), indent=-1))
 
 
+def plain(raw: Raw, where: str) -> str:
+    """Any JSON as text, compact."""
+    try:
+        return compact(raw).decode()
+    except BROKEN:
+        raise invalid(where, "JSON in UTF-8") from None
+
+
 def generation(model: str) -> int:
-    """The major version in a model's name; an unnumbered one (`gemini-flash-latest`) counts as the newest."""
-    found = re.search(r"gem(?:ini|ma)-(\d+)", model)
+    """The major version in a model's name; `gemini-flash-latest` counts as the newest, Gemma as the oldest."""
+    if "gemma" in model:
+        return 1
+    found = re.search(r"gemini-(\d+)", model)
     return int(found[1]) if found else _NEWEST
 
 
