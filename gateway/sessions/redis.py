@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 from gateway.errors import SessionChanged, SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
 from gateway.sessions import codec
 from gateway.sessions.breaker import Breaker
+from gateway.sessions.deadlines import Deadlines
 from gateway.sessions.redis_fields import Window, append_arguments, load_arguments, read_session, stored_token
 from gateway.sessions.redis_index import Entry, Index, read_cursor
 from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
@@ -54,7 +55,7 @@ class RedisStore:
     ) -> None:
         self._link = link
         self._prefix = prefix
-        self._timeout = timeout
+        self._deadlines = Deadlines(timeout)
         self._tombstone = tombstone
         self.breaker = breaker or Breaker(time.monotonic)
         self._index = Index(link, prefix)
@@ -164,7 +165,7 @@ class RedisStore:
         try:
             with self.breaker.attempt():
                 try:
-                    async with asyncio.timeout(self._timeout):
+                    with self._deadlines.block():
                         return await step(*args, **kwargs)
                 except FAILURES as exc:
                     raise unavailable(exc) from exc
