@@ -10,7 +10,7 @@ from logging import getLogger
 from pathlib import Path
 from typing import Final, TypeVar
 
-from gateway.errors import SessionLimit
+from gateway.errors import SessionLimit, StoreError, StoreUnavailable
 from gateway.sessions.filelog import Busy, Damaged, LogFile, Torn, set_aside
 from gateway.sessions.filesession import NeedsWrite, SessionFile
 from gateway.sessions.filetree import Tree, make_folder, tag_of
@@ -127,7 +127,7 @@ class Access:
         """Remove expired sessions, tombstones that no longer count, and what was left by crashes."""
         removed = 0
         for path in self.walk():
-            with suppress(Busy):
+            with suppress(Busy, StoreUnavailable):
                 removed += self._reap(path)
         for path in self._tree.leftovers():
             with suppress(Busy):
@@ -136,15 +136,22 @@ class Access:
         return removed
 
     def patiently(self, path: str, work: Callable[[SessionFile], T]) -> T | None:
-        """Like `read`, waiting for the lock; in a thread."""
+        """Like `read`, waiting for the lock, for listings in a thread. A newer version's session is passed over.
+
+        Raises StoreUnavailable rather than Busy.
+        """
         until = time.monotonic() + self._patience
         while True:
             try:
                 return self.read(path, work)
             except Busy:
                 if time.monotonic() > until:
-                    raise
+                    raise StoreUnavailable("A session is locked by another process for too long.") from None
                 time.sleep(_PAUSE)
+            except StoreError as exc:
+                if exc.code != "session_format":
+                    raise
+                return None
 
     # ------------------------------------------------------------ one file
 
@@ -177,7 +184,7 @@ class Access:
 
     def _reap(self, path: str) -> bool:
         """Remove a dead file; whether a session died with it."""
-        found = self.read(path, lambda file: (file.dead, file.expired))
+        found = self.patiently(path, lambda file: (file.dead, file.expired))
         dead, expired = found or (False, False)
         if dead and not expired:
             self.write(path, _nothing)

@@ -1,9 +1,10 @@
 """One append-only file of checked frames, locked while it is open.
 
-A file is MAGIC, eight random bytes, then frames: kind (1 byte), length (4), CRC-32 (4), payload; numbers are little
-endian. The CRC starts from the random bytes, so that no stored content can pass for a frame. What is written
-together ends in a commit: a frame of kind STATE and a footer with its length again, by which it is found from the
-end of the file. Bytes behind the last commit are a write that a crash cut off; they never happened.
+A file is MAGIC, the version of all this, eight random bytes, then frames: kind (1 byte), length (4), CRC-32 (4),
+payload; numbers are little endian. The CRC starts from the random bytes, so that no stored content can pass for a
+frame. What is written together ends in a commit: a frame of kind STATE and a footer with its length again, by which
+it is found from the end of the file. Bytes behind the last commit are a write that a crash cut off; they never
+happened.
 """
 
 import fcntl
@@ -14,13 +15,17 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 from zlib import crc32
 
-MAGIC: Final = b"gwlog\r\n\x01"
+from gateway.errors import StoreError
+
+MAGIC: Final = b"gwlog\r\n"
+VERSION: Final = b"\x01"
 STATE: Final = b"s"
 TURN: Final = b"t"
 BLOCK: Final = b"b"
 SAID: Final = b"p"
 
-_START = len(MAGIC) + 8
+_HEAD = MAGIC + VERSION
+_START = len(_HEAD) + 8
 _HEADER = struct.Struct("<cII")
 _FOOTER = struct.Struct("<I4s")
 _END = b"\xffEOC"
@@ -34,6 +39,15 @@ class Busy(Exception):
 
 class Torn(Exception):
     """The file ends in an unfinished write and is open for reading only."""
+
+
+class NewerFormat(StoreError):
+    """A newer version of the gateway wrote this file. It is left alone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This session was stored by a newer version of the gateway; upgrade the gateway.", code="session_format"
+        )
 
 
 class Damaged(Exception):
@@ -61,7 +75,7 @@ class Batch:
 
     def __init__(self, start: int, salt: bytes) -> None:
         self._salt = salt
-        self._parts = [MAGIC + salt] if start == 0 else []
+        self._parts = [_HEAD + salt] if start == 0 else []
         self.start = start
         self.end = start or _START
 
@@ -90,8 +104,8 @@ class LogFile:
     """A file, open and locked: shared for reading, alone for writing (`write`).
 
     Raises Busy at once if the lock is taken, FileNotFoundError if there is no file and `create` is not given,
-    Damaged, and Torn (`write` drops an unfinished end instead, and `torn` tells). `state` is the newest commit's,
-    None in a new file.
+    Damaged, NewerFormat, and Torn (`write` drops an unfinished end instead, and `torn` tells). `state` is the newest
+    commit's, None in a new file.
     """
 
     def __init__(self, path: str, *, write: bool = False, create: bool = False) -> None:
@@ -164,9 +178,12 @@ class LogFile:
         if size == 0:
             return
         start = os.pread(self._fd, _START, 0)
-        if not MAGIC.startswith(start[: len(MAGIC)]):
+        version = start[len(MAGIC) : len(_HEAD)]
+        if not MAGIC.startswith(start[: len(MAGIC)]) or b"" < version < VERSION:
             raise self.damaged()
-        self.salt = start[len(MAGIC) :]
+        if version > VERSION:
+            raise NewerFormat
+        self.salt = start[len(_HEAD) :]
         base = max(0, size - _TAIL)
         self.state = self._last(os.pread(self._fd, _TAIL, base), base)
         self.end = size

@@ -20,7 +20,12 @@ from gateway.sessions.filelog import BLOCK, SAID, TURN, Batch, LogFile, Ref
 from gateway.sessions.store import Append, Appended, Head, Mark, Session, SessionKey, Turn
 
 INLINE: Final = 64 << 10
-"""More stored bytes than this are not read or written on the event loop."""
+"""More bytes than this are not written on the event loop."""
+
+_INLINE_COST: Final = 300
+_TURN_COST: Final = 7
+_MARK_COST: Final = 2.5
+_KILOBYTE_COST: Final = 1
 
 _WORTH: Final = 128 << 10
 _SAID: Final = ("system", "preamble", "tools")
@@ -90,9 +95,10 @@ class SessionFile:
             return None
         first, end = self.head.first, self.head.next
         shown = max(first, end - turns)
-        entries = self._turns.span(first if marks else max(first, min(shown, end - 2)), end)
+        known = first if marks else max(first, min(shown, end - 2))
+        self._short(self.head, turns=end - shown, marks=end - known)
+        entries = self._turns.span(known, end)
         wanted = [entry for entry in entries if entry.number >= shown]
-        self._short(sum(entry.ref.length for entry in wanted))
         self._keep(int(keep * 1000))
         return Session(
             head=self._whole(self.head),
@@ -103,9 +109,9 @@ class SessionFile:
     def turns(self, first: int, count: int) -> dict[int, Turn]:
         if self.head is None:
             return {}
-        wanted = self._turns.span(max(first, self.head.first), min(first + count, self.head.next))
-        self._short(sum(entry.ref.length for entry in wanted))
-        return self._read(wanted)
+        first, end = max(first, self.head.first), min(first + count, self.head.next)
+        self._short(self.head, turns=end - first, marks=0)
+        return self._read(self._turns.span(first, end))
 
     def whole_head(self) -> Head | None:
         return self.head and self._whole(self.head)
@@ -256,8 +262,10 @@ class SessionFile:
     def _block(self, ref: Ref) -> bytes:
         return self.log.read(BLOCK, [ref])[0]
 
-    def _short(self, size: int) -> None:
-        if self._inline and size > INLINE:
+    def _short(self, head: Head, *, turns: int, marks: int) -> None:
+        """Raises Long if reading so many would keep the event loop: an estimate in microseconds, from measurements."""
+        kilobytes = head.size / (head.next - head.first) * turns / 1024
+        if self._inline and turns * _TURN_COST + marks * _MARK_COST + kilobytes * _KILOBYTE_COST > _INLINE_COST:
             raise Long
 
     def _sound(self, decode: Callable[[bytes], T], data: bytes) -> T:

@@ -26,10 +26,9 @@ class Tree:
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check(root)
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             raise ConfigError(
-                f"sessions.file.directory: {root} cannot be used ({exc.strerror}); give a directory that this user "
-                "may write to."
+                f"sessions.file.directory: {root} cannot be used ({exc}); give a directory that this user may write to."
             ) from None
         self.root = str(root)
 

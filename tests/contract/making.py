@@ -1,5 +1,6 @@
 """What the contract tests store: small turns, marks and appends with every field but the interesting ones filled in."""
 
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
@@ -50,7 +51,7 @@ def mark(text: str | bytes = "hello", **fields: Any) -> Mark:
 
 
 def token() -> str:
-    return f"token-{next(_tokens)}"
+    return f"token-{os.getpid()}-{next(_tokens)}"
 
 
 def first(text: str | bytes = "hello", **fields: Any) -> Append:
