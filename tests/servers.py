@@ -74,7 +74,8 @@ class Process:
         self.process = subprocess.Popen(self.args)
 
     def ask(self, *args: Any) -> Any:
-        with redis.Redis(port=self.port, decode_responses=True, socket_timeout=2) as client:
+        password = self.args[self.args.index("--requirepass") + 1] if "--requirepass" in self.args else None
+        with redis.Redis(port=self.port, password=password, decode_responses=True, socket_timeout=2) as client:
             return client.execute_command(*args)
 
     def info(self, section: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal, ParamSpec, TypeVar
+from typing import Final, Literal, ParamSpec, TypeVar
 
 from msgspec.structs import replace
 from redis.exceptions import ResponseError
@@ -17,6 +17,7 @@ from redis.exceptions import ResponseError
 from gateway.errors import SessionChanged, SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
 from gateway.sessions import codec
 from gateway.sessions.breaker import Breaker
+from gateway.sessions.deadlines import Deadlines
 from gateway.sessions.redis_fields import Window, append_arguments, load_arguments, read_session, stored_token
 from gateway.sessions.redis_index import Entry, Index, read_cursor
 from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
@@ -24,6 +25,9 @@ from gateway.sessions.store import Append, Appended, Head, Listed, Session, Sess
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_ODD = (TypeError, ValueError, LookupError, AttributeError)
+"""What reading an answer of another shape raises."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -51,7 +55,7 @@ class RedisStore:
     ) -> None:
         self._link = link
         self._prefix = prefix
-        self._timeout = timeout
+        self._deadlines = Deadlines(timeout)
         self._tombstone = tombstone
         self.breaker = breaker or Breaker(time.monotonic)
         self._index = Index(link, prefix)
@@ -79,20 +83,17 @@ class RedisStore:
                 f"This turn takes {len(turn)} bytes, and a session may have {append.limits.max_bytes}.",
                 code="session_too_large",
             )
-        reply = await self._within(self._put, key, append, turn, mark)
-        match reply[0]:
-            case b"ok":
-                _, number, generation, revision, trimmed, again, now = reply
-                self._index.used(key, now, append.limits)
-                return Appended(number, generation.decode(), revision, trimmed, bool(again))
-            case b"changed":
+        outcome = await self._within(self._put, key, append, turn, mark)
+        match outcome:
+            case Appended():
+                return outcome
+            case "changed":
                 raise SessionChanged(
                     "Another turn was stored while this one wanted to replace turns; load the session and try again.",
                     code="session_changed",
                 )
-            case b"format":
-                codec.refuse_newer(reply[1])
-        raise SessionGone("The session was deleted or has expired while this turn ran.", code="session_gone")
+            case "gone":
+                raise SessionGone("The session was deleted or has expired while this turn ran.", code="session_gone")
 
     async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
         args = (number, stored_token(token), int(unconfirmed))
@@ -164,10 +165,15 @@ class RedisStore:
         try:
             with self.breaker.attempt():
                 try:
-                    async with asyncio.timeout(self._timeout):
+                    with self._deadlines.block():
                         return await step(*args, **kwargs)
                 except FAILURES as exc:
                     raise unavailable(exc) from exc
+                except _ODD as exc:
+                    _LOGGER.exception("Redis answered with something that is not understood")
+                    raise StoreUnavailable(
+                        "The session store answered with something that is not understood.", code="store_unavailable"
+                    ) from exc
         except StoreUnavailable as exc:
             if self.breaker.openings > openings:
                 _LOGGER.warning("Redis fails and is left alone for a while: %s (%r)", exc.message, exc.__cause__)
@@ -211,7 +217,9 @@ class RedisStore:
         reply = await self._load.run(self._link, (name,), *load_arguments(window))
         return read_session(reply) if reply is not None else None
 
-    async def _put(self, key: SessionKey, append: Append, turn: bytes, mark: bytes) -> Any:  # noqa: ANN401
+    async def _put(
+        self, key: SessionKey, append: Append, turn: bytes, mark: bytes
+    ) -> Appended | Literal["gone", "changed"]:
         limits = append.limits
         if append.generation is None:
             if limits.max_sessions and await self._index.count(key, limits) >= limits.max_sessions:
@@ -221,7 +229,18 @@ class RedisStore:
                 )
             await self._index.add(key, limits)
         keys = (self._key(key.tag), f"{self._prefix}{{{key.tag}}}:d")
-        return await self._append.run(self._link, keys, *append_arguments(key, append, turn, mark))
+        reply = await self._append.run(self._link, keys, *append_arguments(key, append, turn, mark))
+        match reply:
+            case [b"ok", number, generation, revision, trimmed, again, now]:
+                self._index.used(key, now, limits)
+                return Appended(number, generation.decode(), revision, trimmed, bool(again))
+            case [b"gone"]:
+                return "gone"
+            case [b"changed"]:
+                return "changed"
+            case [b"format", version]:
+                codec.refuse_newer(version)
+        raise ValueError(reply)
 
     async def _list(self, owner: str | None, before: Entry | None, limit: int) -> Listed:
         await self._index.flush()

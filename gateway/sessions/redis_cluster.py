@@ -99,10 +99,13 @@ class Cluster:
         for address in dict.fromkeys((*self._owners, *self._seeds)):
             try:
                 ranges = await self._at(address).call(pack(("CLUSTER", "SLOTS")))
+                found = sorted((low, (host.decode() or address[0], port)) for low, _, (host, port, *_), *_ in ranges)
             except FAILURES as exc:
                 last = exc
                 continue
-            found = sorted((low, (host.decode() or address[0], port)) for low, _, (host, port, *_), *_ in ranges)
+            except (TypeError, ValueError, AttributeError):
+                last = RedisClusterException("CLUSTER SLOTS has another shape")
+                continue
             if found:
                 self._starts = [low for low, _ in found]
                 self._owners = [owner for _, owner in found]

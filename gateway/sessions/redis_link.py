@@ -184,7 +184,7 @@ class Lanes:
             if reused and not isinstance(exc, TimeoutError | RedisTimeoutError):
                 self._queue.extendleft(reversed(batch))
             else:
-                self._fail(batch or self._queue, exc)
+                self._fail(batch or self._queue, exc if isinstance(exc, FAILURES) else RedisConnectionError(repr(exc)))
         except asyncio.CancelledError:
             self._fail(batch, RedisConnectionError("closed"))
             raise
