@@ -284,6 +284,22 @@ async def test_a_flag_lasts_while_the_session_grows(store: SessionStore, other: 
     assert [number for number in marks if marks[number].unconfirmed] == [2]
 
 
+async def test_a_turn_far_back_is_flagged(store: SessionStore, other: SessionStore) -> None:
+    one = first("one")
+    await store.append(KEY, one)
+    two = after(await load(store), "two", unconfirmed=True)
+    await store.append(KEY, two)
+    await talk(store, *(f"turn {n}" for n in range(3, 60)))
+    assert await store.flag(KEY, 1, one.token, unconfirmed=True)
+    assert await store.flag(KEY, 2, two.token, unconfirmed=False)
+    await talk(other, *(f"turn {n}" for n in range(60, 80)))
+    marks = (await loaded(other)).marks
+    assert [number for number in marks if marks[number].unconfirmed] == [1]
+    await store.append(KEY, after(await load(store), "anew", replace_from=2))
+    marks = (await loaded(other)).marks
+    assert [(number, marks[number].unconfirmed) for number in sorted(marks)] == [(1, True), (2, False)]
+
+
 async def test_only_the_turn_of_that_token_is_flagged(store: SessionStore) -> None:
     one = first("one")
     assert not await store.flag(KEY, 1, one.token, unconfirmed=True)

@@ -1,6 +1,7 @@
 """What crashes and bad disks leave behind: only the turn that nobody was told of is lost."""
 
 import asyncio
+import fcntl
 import random
 import signal
 import subprocess
@@ -160,6 +161,14 @@ async def test_a_damaged_file_is_set_aside_and_reported(
     assert aside.exists()
 
 
+async def test_damage_before_an_unfinished_end_is_damage(store: FileStore) -> None:
+    await talk(store, "one", "two", "three")
+    path = file_of(store)
+    path.write_bytes(path.read_bytes().replace(b'"one"', b'"won"') + b"unfinished")
+    assert await load(store) is None
+    assert (store.damaged, store.torn) == (1, 0)
+
+
 @pytest.mark.parametrize("content", [b"{}", b"hello\n" * 100, b"\0" * 100, MAGIC + b"\0" + b"x" * 50])
 async def test_a_file_of_somebody_else_is_set_aside(store: FileStore, content: bytes) -> None:
     await talk(store, "one")
@@ -190,6 +199,24 @@ async def test_a_session_of_a_newer_version_is_refused_and_left_alone(store: Fil
     assert [head.key.id for head in (await store.list()).heads] == ["other"]
     assert await store.cleanup() == 0
     assert path.read_bytes() == newer
+
+
+async def test_a_file_replaced_between_opening_and_locking_is_opened_anew(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await talk(store, "one")
+    path, lock = file_of(store), fcntl.flock
+
+    def replace_first(file: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)  # this moment cannot be had from outside
+        copy = path.with_suffix(".new")
+        copy.write_bytes(path.read_bytes())
+        copy.rename(path)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", replace_first)
+    await store.append(KEY, after(session, "two"))
+    assert texts(await load(store)) == ["one", "two"]
 
 
 async def test_a_rewriting_that_was_killed_is_cleared_away(store: FileStore) -> None:
