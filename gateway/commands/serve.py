@@ -63,7 +63,7 @@ def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
         with metrics_directory(environ) as directory:
             code = Supervisor(
                 _worker,
-                (partial(create_app, config), config, sockets),
+                (partial(create_app, config, metrics_directory=directory), config, sockets),
                 config.server.workers,
                 grace=config.server.shutdown_grace,
                 buried=partial(mark_process_dead, path=directory),
