@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import sha256
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
@@ -20,6 +21,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway.api.auth import Callers
 from gateway.api.inference import Inference, open_gemini
+from gateway.api.management import management_router
 from gateway.api.models import Models
 from gateway.api.probes import Readiness, probes
 from gateway.ask import Gateway
@@ -97,6 +99,7 @@ def create_app(
     return Litestar(
         route_handlers=[
             *_data_plane(inference, Models(table, callers)),
+            management_router(store, _management_key(config), DIALECTS),
             *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
         ],
         lifespan=[lifespan],
@@ -111,6 +114,14 @@ def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandl
         yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]))
     for path in MODELS:
         yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
+
+
+def _management_key(config: Config) -> bytes | None:
+    """The SHA-256 of the management key, None if there is none."""
+    management = config.management
+    if management.sha256:
+        return bytes.fromhex(management.sha256)
+    return sha256(management.key.encode()).digest() if management.key else None
 
 
 def make_store(config: Config) -> SessionStore:

@@ -45,7 +45,7 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
         FORMAT,
         stored_token(append.token),
         append.generation or "",
-        token_hex(8),
+        "" if append.generation else token_hex(8),
         append.revision,
         append.replace_from or 0,
         int(limits.ttl * 1000),

@@ -213,7 +213,7 @@ class Lanes:
                     reply = await _read(connection)
                 batch.popleft().settle(reply)
                 demoted = demoted or isinstance(reply, ReadOnlyError)
-                if batch:
+                if batch and now() + self._timeout / 2 > (limit.when() or 0):
                     limit.reschedule(now() + self._timeout)
         if demoted:
             await connection.disconnect(nowait=True)

@@ -126,7 +126,7 @@ def test_a_member_of_the_wrong_shape_is_named(member: str, value: object, param:
 
 
 def test_splicing_keeps_what_nobody_knows() -> None:
-    body = b'{"zeta":{"b":1152921504606846977,"a":1.0},"contents":[{"parts":[{"text":"Hi","new":[1]}]}],"labels":{"x":"y"}}'
+    body = b'{"zeta":{"b":1152921504606846977,"a":1.0},"contents":[{"parts":[{"text":"Hi","n":[1]}]}],"labels":{}}'
     request = gemini.open_request(body, model="m")
     assert gemini.splice(request, model="other") == body
 

@@ -111,7 +111,9 @@ def test_opening_reads_model_and_stream() -> None:
         (b'{"model":"m","input":null}', "input"),
         (b'{"model":"m","input":{}}', "input"),
         (b'{"model":"m","input":"x","stream":"yes"}', "stream"),
-        (b'{"model":"m\xff","input":"x"}', "model"),
+        (b'{"model":"m\xff","input":"x"}', None),
+        (b'{"model":"m","input":[{"role":"user","content":"\xff"}]}', None),
+        (b'{"model":"m","input":' + b"[" * 100000 + b"]" * 100000 + b"}", None),
     ],
 )
 def test_a_bad_body_is_refused_with_the_name_of_the_member(body: bytes, param: str | None) -> None:

@@ -49,8 +49,12 @@ def _message(raw: bytes | Raw, reader: BlockReader, where: str) -> Message:
     reader.lost |= {f"messages.{name}" for name in FIELDS.decode(raw).keys() - _OWN}
     parts = reader.content(said.content, f"{where}.content")
     if role == "user":
-        parts.sort(key=lambda part: not isinstance(part, ToolResult))
+        parts.sort(key=_after_results)
     return Message(role, tuple(parts))
+
+
+def _after_results(part: AnyPart) -> bool:
+    return not isinstance(part, ToolResult)
 
 
 # ---------------------------------------------------------------- to the wire
@@ -107,6 +111,8 @@ def _arranged(messages: tuple[Message, ...], writer: BlockWriter) -> tuple[Messa
                 waiting[part.call_id].append(part)
             else:
                 rest.append(part)
+        if message.role == "user":
+            rest.sort(key=_after_results)
         others.append(Message(message.role, tuple(rest)))
     arranged: list[Message] = []
     for message in others:

@@ -105,7 +105,7 @@ class StreamEncoder:
         match part:
             case ToolCall():
                 return before + self._beside() + self._open(_bare_call(part)) + self._delta(part.arguments)
-            case Reasoning(redacted=False, text=text):
+            case Reasoning(text=text):
                 return before + self._delta(text)
             case Text(text=text) | Refusal(text=text):
                 return before + self._delta(text)
@@ -140,6 +140,8 @@ class StreamEncoder:
                 opened = self._opened(_BARE_THINKING)
                 signed = self._piece({"type": "signature_delta", "signature": shown(part.signature)})
                 return opened + signed + self._close()
+            case Reasoning(redacted=True) as part:
+                return self._whole(blocks_for_client(part))
             case ToolCall() as part:
                 return self._call_end(part) + self._close() + self._beside()
             case Text():

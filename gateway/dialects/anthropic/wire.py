@@ -213,7 +213,7 @@ TEXT: Decoder[str] = Decoder(str)
 TAG: Decoder[Tagged] = Decoder(Tagged)
 encode = msgspec.json.Encoder().encode
 
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+_STEP = re.compile(r"\.([^.\[\]`]+)|\[(\d+)\]")
 
 
 def read(decoder: Decoder[T], raw: bytes | Raw, where: str) -> T:

@@ -115,7 +115,9 @@ def first(chunk: Chunk) -> Candidate | None:
 
 def failure(chunk: Chunk, body: bytes) -> UpstreamError | None:
     """The error in a reply's place, if it is one."""
-    return None if chunk.error is None else decode_error(status_in(chunk.error), body)
+    if bytes(chunk.error) in (b"", b"null"):
+        return None
+    return decode_error(status_in(chunk.error), body)
 
 
 # ---------------------------------------------------------------- decoding

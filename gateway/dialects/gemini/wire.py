@@ -130,4 +130,4 @@ class Chunk(Struct, rename="camel"):
     usage_metadata: Counts | None = None
     model_version: str | None = None
     response_id: str | None = None
-    error: Raw | None = None
+    error: Raw = Raw(b"")

@@ -28,7 +28,7 @@ _FILE_TYPES = {"pdf": "application/pdf", "txt": "text/plain", "md": "text/markdo
 
 
 def decode_content(raw: Raw) -> tuple[AnyPart, ...]:
-    """A string or an array of parts. Raises msgspec.DecodeError."""
+    """A string or an array of parts. Raises one of UNREADABLE."""
     if not present(raw):
         return ()
     if is_text(raw):
@@ -38,7 +38,7 @@ def decode_content(raw: Raw) -> tuple[AnyPart, ...]:
 
 
 def decode_part(raw: Raw) -> AnyPart:
-    """One part of an array; a type that is not known stays as it is. Raises msgspec.DecodeError."""
+    """One part of an array; a type that is not known stays as it is. Raises one of UNREADABLE."""
     kind = TYPED.decode(raw).type or ""
     match kind:
         case "input_text" | "output_text" | "text":

@@ -32,7 +32,7 @@ from gateway.conversation import (
 from gateway.dialects.openai_responses.errors import failure
 from gateway.dialects.openai_responses.items import Item, decode_item
 from gateway.dialects.openai_responses.replies import decode_usage, stop_of
-from gateway.dialects.openai_responses.wire import RESPONSE, TYPED, dump, present
+from gateway.dialects.openai_responses.wire import RESPONSE, TYPED, UNREADABLE, dump, present
 from gateway.dialects.sse import EventParser
 from gateway.errors import Kind, UpstreamError
 
@@ -51,9 +51,9 @@ class _Event(Struct):
     item: Raw = Raw(b"null")
     response: Raw = Raw(b"null")
     error: Raw = Raw(b"null")
-    message: str | None = None
-    code: str | None = None
-    param: str | None = None
+    message: object = None
+    code: object = None
+    param: object = None
 
 
 _EVENT = Decoder(_Event)
@@ -131,7 +131,7 @@ class ResponsesDecoder:
             event = _EVENT.decode(payload)
         except msgspec.ValidationError:
             return []  # an event of a kind that is not known: its members have other types
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             broken = UpstreamError(Kind.BAD_GATEWAY, "The provider sent an event that is not JSON.")
             return [] if cut else self._fail(broken)
         handler = self._HANDLERS.get(event.type)
@@ -147,14 +147,14 @@ class ResponsesDecoder:
         self._begun = True
         try:
             response = RESPONSE.decode(event.response)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return [Begin()]
-        return [Begin(response.id, response.model)]
+        return [Begin(response.id or "", response.model or "")]
 
     def _completed(self, event: _Event) -> list[Event]:
         try:
             response = RESPONSE.decode(event.response)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return self._fail(UpstreamError(Kind.BAD_GATEWAY, "The provider's last event is not a response."))
         events = self._created(event)
         for number, raw in enumerate(response.output or ()):
@@ -170,14 +170,14 @@ class ResponsesDecoder:
         """An item that only the whole response shows, or whose end was not reported."""
         try:
             item = self._items.get(number) or self._items.get(TYPED.decode(raw).id or "")
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return []
         return [] if item is not None and item.done else self._finish(item, raw, number)
 
     def _failed(self, event: _Event) -> list[Event]:
         try:
             response = RESPONSE.decode(event.response)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return self._fail(failure(b"null"))
         return self._fail(failure(response.error, response.status or "failed"))
 
@@ -199,7 +199,7 @@ class ResponsesDecoder:
     def _item_added(self, event: _Event) -> list[Event]:
         try:
             item, typed = decode_item(event.item, self._origin), TYPED.decode(event.item)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return []
         added = _OutputItem(item, typed.id or "")
         self._items[self._key(event, added.id)] = added
@@ -210,7 +210,7 @@ class ResponsesDecoder:
     def _item_done(self, event: _Event) -> list[Event]:
         try:
             id = TYPED.decode(event.item).id or ""
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return []
         key = self._key(event, id)
         return self._finish(self._items.get(key), event.item, key)
@@ -219,7 +219,7 @@ class ResponsesDecoder:
         """The item as it is in the end: whatever was not streamed of it, its signature, its end."""
         try:
             whole = decode_item(raw, self._origin)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return []
         if item is None:
             item = self._items[key] = _OutputItem(whole, "")

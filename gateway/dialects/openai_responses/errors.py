@@ -1,10 +1,9 @@
 """Error answers, both directions. Source: https://platform.openai.com/docs/guides/error-codes."""
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from gateway.dialects.openai_responses.wire import NAME, dump
+from gateway.dialects.openai_responses.wire import NAME, UNREADABLE, dump
 from gateway.errors import ErrorAnswer, GatewayError, Kind, UpstreamError, kind_of
 
 _LONGEST = 500
@@ -85,7 +84,7 @@ def decode_error(status: int, body: bytes) -> UpstreamError:
 def _problem(body: bytes) -> Problem:
     try:
         answer = _ANSWERS.decode(body)[0] if body.lstrip()[:1] == b"[" else _ANSWER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
+    except (*UNREADABLE, IndexError):
         return Problem()
     match answer:
         case _Answer(error=Problem() as problem):
@@ -100,7 +99,7 @@ def failure(error: Raw | bytes, status: str = "failed") -> UpstreamError:
     """A reply that failed after it had begun: the error object of a response or of an event."""
     try:
         problem = _PROBLEM.decode(error)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         problem = Problem()
     code = _text(problem.code) or _text(problem.type) or ""
     kind = _KINDS.get(code, Kind.INVALID if code.startswith(_OF_THE_REQUEST) else Kind.BAD_GATEWAY)
@@ -163,5 +162,5 @@ def failed_code(error: GatewayError) -> str:
 def _is_error(body: bytes) -> bool:
     try:
         return bytes(_SHAPE.decode(body).get("error", b""))[:1] == b"{"
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False

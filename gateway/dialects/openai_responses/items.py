@@ -64,7 +64,7 @@ class Item(Struct, frozen=True):
 
 
 def decode_item(raw: Raw | bytes, origin: Origin | None) -> Item:
-    """What an item means. Raises msgspec.DecodeError."""
+    """What an item means. Raises one of UNREADABLE."""
     typed = TYPED.decode(raw)
     match _kind(typed):
         case "message":

@@ -6,7 +6,6 @@ follow them; other messages stay apart as they were sent.
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -27,7 +26,7 @@ from gateway.dialects.dialect import EncodedMessages
 from gateway.dialects.openai_responses.content import INNER, encode_output, encode_parts
 from gateway.dialects.openai_responses.items import PHASE, Item, decode_item, made_id, reasoning_item
 from gateway.dialects.openai_responses.names import shortened, split
-from gateway.dialects.openai_responses.wire import NAME, TYPED, invalid, json
+from gateway.dialects.openai_responses.wire import NAME, TYPED, UNREADABLE, invalid, json
 
 
 def decode_messages(messages: Sequence[bytes], origin: Origin | None = None) -> tuple[Message, ...]:
@@ -36,7 +35,7 @@ def decode_messages(messages: Sequence[bytes], origin: Origin | None = None) -> 
     for number, raw in enumerate(messages):
         try:
             gatherer.add(decode_item(raw, origin))
-        except msgspec.DecodeError as exc:
+        except UNREADABLE as exc:
             raise invalid(exc, f"input[{number}]") from None
     return gatherer.messages()
 
@@ -100,7 +99,7 @@ def calls_in(items: Iterable[Raw | bytes]) -> dict[str, bool]:
             continue
         try:
             typed = TYPED.decode(raw)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             continue
         if typed.type in ("function_call", "custom_tool_call") and typed.call_id:
             calls[typed.call_id] = typed.type == "custom_tool_call"

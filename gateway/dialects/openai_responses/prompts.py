@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
@@ -19,6 +18,7 @@ from gateway.dialects.openai_responses.wire import (
     ITEMS,
     NAME,
     TEXT,
+    UNREADABLE,
     dump,
     invalid,
     is_text,
@@ -86,11 +86,11 @@ _STREAM = Decoder(bool | None)
 def open_request(body: bytes, *, model: str = "", stream: bool = False, query: str = "") -> Request:
     """Read the members. `model` and `stream` count where the body does not say them. Raises GatewayError (INVALID)."""
     try:
+        if not body.isascii():
+            body.decode()  # members are kept undecoded: this is the only time that all of it is looked at
         fields = FIELDS.decode(body)
-    except msgspec.DecodeError as exc:
+    except UNREADABLE as exc:
         raise invalid(exc, "") from None
-    except UnicodeDecodeError:
-        raise GatewayError(Kind.INVALID, "The body is not UTF-8.") from None
     model = read(_MODEL, fields["model"], "model") if "model" in fields else model
     if not model:
         raise GatewayError(Kind.INVALID, "`model` is missing.", param="model")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-import msgspec
 from msgspec import Raw
 
 from gateway.conversation import (
@@ -38,6 +37,7 @@ from gateway.dialects.openai_responses.wire import (
     REASONING,
     RESPONSE,
     TYPED,
+    UNREADABLE,
     Response,
     UsageWire,
     dump,
@@ -59,11 +59,11 @@ def decode_reply(body: bytes, origin: Origin) -> Reply:
             raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer is not a finished response.")
         parts = parts_of(response.output, origin)
         said = tuple(raw for item in response.output if (raw := as_said(item)) is not None)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer is not a response.") from None
     return Reply(
-        id=response.id,
-        model=response.model,
+        id=response.id or "",
+        model=response.model or "",
         parts=parts,
         stop=stop_of(response, parts),
         usage=decode_usage(response.usage),
@@ -72,7 +72,7 @@ def decode_reply(body: bytes, origin: Origin) -> Reply:
 
 
 def parts_of(output: Iterable[Raw], origin: Origin) -> tuple[AnyPart, ...]:
-    """The parts of output items: all of them are the assistant's. Raises msgspec.DecodeError."""
+    """The parts of output items: all of them are the assistant's. Raises one of UNREADABLE."""
     return tuple(part for raw in output for part in decode_item(raw, origin).parts)
 
 
@@ -93,8 +93,8 @@ def decode_usage(usage: UsageWire | None) -> Usage | None:
         return None
     given, made = usage.input_tokens_details, usage.output_tokens_details
     return Usage(
-        input=usage.input_tokens,
-        output=usage.output_tokens,
+        input=usage.input_tokens or 0,
+        output=usage.output_tokens or 0,
         cached=(given.cached_tokens or 0) if given else 0,
         cache_write=(given.cache_write_tokens or 0) if given else 0,
         reasoning=(made.reasoning_tokens or 0) if made else 0,
@@ -104,7 +104,7 @@ def decode_usage(usage: UsageWire | None) -> Usage | None:
 def as_said(item: Raw) -> bytes | None:
     """An output item as the vendor takes it back; None for reasoning that only its store could resolve.
 
-    Members that are null or for output only are left out, all others stay. Raises msgspec.DecodeError.
+    Members that are null or for output only are left out, all others stay. Raises one of UNREADABLE.
     """
     fields = FIELDS.decode(item)
     kind = TYPED.decode(item).type

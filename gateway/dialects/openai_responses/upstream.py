@@ -9,7 +9,6 @@ they would be refused: reasoning without its encrypted content, and references t
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
 from msgspec import Raw
 
 from gateway.conversation import SIGNATURE_MARK, unwrap_signature
@@ -24,6 +23,7 @@ from gateway.dialects.openai_responses.wire import (
     REASONING,
     TEXT,
     TYPED,
+    UNREADABLE,
     dump,
     is_text,
     json,
@@ -138,7 +138,7 @@ def _fitting(raw: Raw, model: str, there: frozenset[str]) -> Raw | None:
 def _fitting_reasoning(raw: Raw, model: str) -> Raw | None:
     try:
         item = REASONING.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return raw  # the provider's own words say best what is wrong with it
     encrypted = item.encrypted_content or ""
     if not encrypted.startswith(SIGNATURE_MARK.decode()):

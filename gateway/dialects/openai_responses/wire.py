@@ -137,8 +137,8 @@ class OutputDetails(Struct):
 class UsageWire(Struct):
     """Token counts."""
 
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     input_tokens_details: InputDetails | None = None
     output_tokens_details: OutputDetails | None = None
 
@@ -152,8 +152,8 @@ class Incomplete(Struct):
 class Response(Struct):
     """A whole reply; `output` is None where the answer is no reply at all."""
 
-    id: str = ""
-    model: str = ""
+    id: str | None = None
+    model: str | None = None
     status: str | None = None
     output: list[Raw] | None = None
     error: Raw = Raw(b"null")
@@ -189,9 +189,19 @@ def is_text(raw: Raw | bytes) -> bool:
     return bytes(raw)[:1] == b'"'
 
 
-def invalid(error: msgspec.DecodeError, where: str) -> GatewayError:
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises: no JSON or of other types, not UTF-8 (of a member whose bytes nobody read so far), too deep."""
+
+
+def invalid(error: Exception, where: str) -> GatewayError:
     """What a client is told about a member that cannot be read; `where` is its path."""
-    message, _, path = str(error).partition(" - at `")
+    match error:
+        case UnicodeDecodeError():
+            message, path = "it is not UTF-8", ""
+        case RecursionError():
+            message, path = "it is nested too deeply", ""
+        case _:
+            message, _, path = str(error).partition(" - at `")
     param = (where + path.rstrip("`").removeprefix("$")).removeprefix(".")
     text = f"`{param}` cannot be read: {message}." if param else f"The body cannot be read: {message}."
     return GatewayError(Kind.INVALID, text, param=param or None)
@@ -201,7 +211,5 @@ def read(decoder: Decoder[_T], raw: Raw | bytes, where: str) -> _T:
     """Decode a part of a client's request. Raises GatewayError (INVALID) that names the member."""
     try:
         return decoder.decode(raw)
-    except msgspec.DecodeError as exc:
+    except UNREADABLE as exc:
         raise invalid(exc, where) from None
-    except UnicodeDecodeError:
-        raise GatewayError(Kind.INVALID, f"`{where}` is not UTF-8.", param=where) from None
