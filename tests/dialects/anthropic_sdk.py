@@ -14,7 +14,6 @@ from gateway.dialects import anthropic as dialect
 from gateway.dialects.dialect import Dialect, ReplyHead, Request
 
 ANTHROPIC: Dialect = dialect
-CLAUDE = Origin("claude", "claude-sonnet-4-5")
 OLD = Origin("claude", "claude-sonnet-4-5")
 NEW = Origin("claude", "claude-opus-5")
 

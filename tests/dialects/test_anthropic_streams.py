@@ -15,6 +15,7 @@ from gateway.conversation import (
     Origin,
     PartBegin,
     PartEnd,
+    Prompt,
     Reasoning,
     Refusal,
     Reply,
@@ -25,7 +26,10 @@ from gateway.conversation import (
     Stop,
     Stopped,
     Text,
+    Thinking,
+    Tool,
     ToolCall,
+    ToolResult,
     Usage,
     events_of,
 )
@@ -99,21 +103,26 @@ TOOLS = sse(
     stop(4),
     *finish("tool_use"),
 )
+FOUND = {"type": "web_search_result", "title": "T", "url": "https://x.test", "encrypted_content": "E", "page_age": None}
+CITED = {
+    "type": "web_search_result_location",
+    "cited_text": "x",
+    "encrypted_index": "I",
+    "title": "T",
+    "url": "https://x.test",
+}
 SEARCH = sse(
     start(),
     block(0, type="server_tool_use", id="srvtoolu_1", name="web_search", input={}, caller=None),
     piece(0, type="input_json_delta", partial_json='{"query":'),
     piece(0, type="input_json_delta", partial_json=' "x"}'),
     stop(0),
-    block(1, type="web_search_tool_result", tool_use_id="srvtoolu_1", content=[{"encrypted_content": "E"}]),
+    block(1, type="web_search_tool_result", tool_use_id="srvtoolu_1", content=[FOUND]),
     stop(1),
     block(2, type="text", text="", citations=[]),
-    piece(2, type="citations_delta", citation={"type": "web_search_result_location", "encrypted_index": "I"}),
+    piece(2, type="citations_delta", citation=CITED),
     piece(2, type="text_delta", text="Found."),
     stop(2),
-    block(3, type="compaction", content=None),
-    piece(3, type="compaction_delta", content="Summary", encrypted_content="Z"),
-    stop(3),
     *finish("pause_turn"),
 )
 
@@ -201,14 +210,32 @@ def test_a_streamed_reply_can_be_sent_back():
     assert coded.dropped == ()
     assert json.loads(coded.messages[0])["content"] == [
         {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}},
-        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [{"encrypted_content": "E"}]},
+        {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": [FOUND]},
         {
             "type": "text",
             "text": "Found.",
-            "citations": [{"type": "web_search_result_location", "encrypted_index": "I"}],
+            "citations": [CITED],
         },
-        {"type": "compaction", "content": "Summary", "encrypted_content": "Z"},
     ]
+
+
+def test_a_block_of_a_kind_not_known_yet_is_collected_from_its_deltas():
+    stream = sse(
+        start(),
+        block(0, type="compaction", content=None, marks=[1152921504606846976]),
+        piece(0, type="compaction_delta", content="Sum", encrypted_content=None),
+        piece(0, type="compaction_delta", content="mary", encrypted_content="Z"),
+        stop(0),
+        *finish(),
+    )
+    (part,) = built(decoded(stream)).parts
+    assert isinstance(part, Opaque)
+    assert json.loads(bytes(part.raw)) == {
+        "type": "compaction",
+        "marks": [1152921504606846976],
+        "content": "Summary",
+        "encrypted_content": "Z",
+    }
 
 
 def test_a_streamed_reply_says_the_same_as_a_whole_one():
@@ -448,3 +475,32 @@ def test_a_block_in_many_lines_is_sent_in_one():
     raw = Raw(b'{"type":"server_tool_use",\n"id":"s","name":"web_search","input":{}}')
     sent = encoded([PartBegin(0, Opaque(dialect="anthropic", kind="server_tool_use", raw=raw)), PartEnd(0)])
     assert [event["type"] for event in frames(sent)][1:] == ["content_block_start", "content_block_stop"]
+
+
+# ---------------------------------------------------------------- a loop
+
+
+def test_a_loop_with_two_parallel_calls_goes_round():
+    """Streamed calls, their results from a client of another dialect, and the next request with thinking unbroken."""
+    question = Message("user", (Text("Weather in Paris, and the time?"),))
+    said = Message("assistant", built(decoded(TOOLS)).parts)
+    answers = (
+        Message("user", (ToolResult(call_id="toolu_2", content=(Text("noon"),)),)),
+        Message("user", (ToolResult(call_id="toolu_1", content=(Text("rain"), Image(data="iVBO"))),)),
+    )
+    history = ANTHROPIC.encode_messages([question, said], OLD).messages
+    tools = (Tool(name="weather"), Tool(name="now"))
+    prompt = Prompt(model="m", messages=answers, tools=tools, thinking=Thinking(budget=2000))
+    encoded_prompt = ANTHROPIC.encode_prompt(prompt, OLD, history)
+    tree = checked(encoded_prompt.body)
+    assert encoded_prompt.dropped == ()
+    assert tree["thinking"] == {"type": "enabled", "budget_tokens": 2000}
+    assert [message["role"] for message in tree["messages"]] == ["user", "assistant", "user"]
+    assert [block["type"] for block in tree["messages"][1]["content"]] == [
+        "thinking",
+        "redacted_thinking",
+        "text",
+        "tool_use",
+        "tool_use",
+    ]
+    assert {block["tool_use_id"] for block in tree["messages"][2]["content"]} == {"toolu_1", "toolu_2"}

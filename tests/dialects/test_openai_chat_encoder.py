@@ -247,6 +247,11 @@ def test_an_error_ends_the_stream_in_a_way_that_the_sdk_raises(failed: bool) -> 
     assert caught.value.code == "overloaded"
 
 
+def test_a_providers_error_that_is_written_on_several_lines_becomes_one_event() -> None:
+    error = chat.decode_error(429, b'{\n  "error": {\r\n    "message": "Slow\\ndown"\n  }\n}\n')
+    assert chat.reply_encoder(head()).error(error) == b'data: {"error":{"message":"Slow\\ndown"}}\n\n'
+
+
 def test_an_error_of_our_own_has_the_same_shape() -> None:
     stream = chat.reply_encoder(head()).error(GatewayError(Kind.TIMEOUT, "Too slow."))
     assert msgspec.json.decode(stream.removeprefix(b"data: "))["error"]["type"] == "server_error"

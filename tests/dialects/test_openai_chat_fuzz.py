@@ -45,7 +45,7 @@ MEMBERS = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(MESSAGES, MEMBERS)
 def test_no_request_breaks_the_decoder(messages: list[dict[str, Any]], members: dict[str, Any]) -> None:
     body = msgspec.json.encode({"model": "m", "messages": messages, **members})
@@ -57,7 +57,7 @@ def test_no_request_breaks_the_decoder(messages: list[dict[str, Any]], members: 
         chat.decode_prompt(chat.open_request(chat.encode_prompt(prompt, ORIGIN, (b'{"role":"user"}',)).body))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(OBJECTS | st.builds(lambda o: {"choices": [{"delta": o}]}, OBJECTS), max_size=4), st.integers(1, 50))
 def test_no_stream_breaks_the_decoder(chunks: list[Any], size: int) -> None:
     stream = b"".join(b"data: " + msgspec.json.encode(chunk) + b"\n\n" for chunk in chunks)
@@ -70,7 +70,7 @@ def test_no_stream_breaks_the_decoder(chunks: list[Any], size: int) -> None:
         decoder.close()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.builds(lambda o: {"choices": [{"message": o}]}, OBJECTS) | OBJECTS)
 def test_no_reply_breaks_the_decoder(body: dict[str, Any]) -> None:
     raw = msgspec.json.encode(body)
@@ -79,7 +79,7 @@ def test_no_reply_breaks_the_decoder(body: dict[str, Any]) -> None:
     assert isinstance(chat.decode_error(500, raw), UpstreamError)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=60))
 def test_no_bytes_break_anything(body: bytes) -> None:
     with contextlib.suppress(GatewayError):

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from gateway.conversation import (
     Audio,
+    Effort,
     File,
     Format,
     Image,
@@ -403,7 +404,7 @@ def test_a_model_that_reasons_is_not_sent_sampling_settings() -> None:
     wire, dropped = encoded(temperature=0.5, top_p=0.5)
     assert "temperature" not in wire
     assert dropped == ("temperature", "top_p")
-    wire, dropped = encoded(temperature=0.5, thinking=Thinking(effort="none"))
+    wire, dropped = encoded(target=Origin("main", "gpt-5.1"), temperature=0.5, thinking=Thinking(effort="none"))
     assert wire["temperature"] == 0.5
     assert dropped == ()
 
@@ -413,6 +414,34 @@ def test_a_model_that_does_not_reason_is_not_asked_to() -> None:
     assert "reasoning" not in wire
     assert "include" not in wire
     assert dropped == ("thinking",)
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "sent"),
+    [
+        ("gpt-5", "none", "minimal"),
+        ("gpt-5-mini", "max", "high"),
+        ("gpt-5-codex", "minimal", "low"),
+        ("gpt-5-pro", "low", "high"),
+        ("gpt-5.1", "minimal", "none"),
+        ("gpt-5.1-codex-max", "max", "xhigh"),
+        ("gpt-5.2-pro", "low", "medium"),
+        ("openai/gpt-5.4", "max", "xhigh"),
+        ("gpt-5.6-terra", "max", "max"),
+        ("o3-mini", "minimal", "low"),
+        ("qwen3", "minimal", "minimal"),
+    ],
+)
+def test_the_effort_is_the_nearest_that_the_model_accepts(model: str, asked: Effort, sent: str) -> None:
+    wire, _ = encoded(target=Origin("main", model), thinking=Thinking(effort=asked))
+    assert wire["reasoning"] == {"effort": sent}
+
+
+def test_a_choice_of_a_tool_that_is_not_sent_is_dropped() -> None:
+    tools = (Tool(name="f"), Tool(name="web_search", dialect="anthropic", raw=Raw(b"{}")))
+    wire, dropped = encoded(tools=tools, tool_choice=ToolChoice("tool", "web_search"))
+    assert "tool_choice" not in wire
+    assert dropped == ("tool:web_search", "tool_choice")
 
 
 def test_limits_of_the_vendor_are_kept() -> None:

@@ -218,9 +218,11 @@ class BlockWriter:
     def _result(self, part: ToolResult) -> Block:
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": safe_id(part.call_id)}
         content = self.content(part.content, "user")
-        if content:
-            only_text = len(part.content) == 1 and isinstance(part.content[0], Text)
-            block["content"] = part.content[0].text if only_text else content  # type: ignore[union-attr]
+        match part.content:
+            case (Text(text=text),) if content:
+                block["content"] = text
+            case _ if content:
+                block["content"] = content
         if part.is_error:
             block["is_error"] = True
         return block

@@ -16,6 +16,7 @@ _LEVELS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 _LEVELS_OF_4_6: tuple[Effort, ...] = ("low", "medium", "high", "max")
 _FAMILIES = ("opus", "sonnet", "haiku", "fable", "mythos", "instant")
 _NEWEST = (5, 5)
+_DIGITS = 2  # more of them are a date
 _TOKEN = re.compile(r"[a-z]+|\d+")
 
 
@@ -74,7 +75,7 @@ def _parse(name: str) -> tuple[str, tuple[int, int]]:
     for token in _TOKEN.findall(name):
         if token in _FAMILIES:
             family = token
-        elif token.isdigit() and len(token) == 1 and len(numbers) < 2:  # noqa: PLR2004 - major and minor
+        elif token.isdigit() and len(token) <= _DIGITS and len(numbers) < len(_NEWEST):
             numbers.append(int(token))
         elif numbers:
             break

@@ -4,6 +4,8 @@ Source: https://platform.claude.com/docs/en/api/messages, versions 2023-06-01 an
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -225,6 +227,15 @@ def read(decoder: Decoder[T], raw: bytes | Raw, where: str) -> T:
         steps = [name or index for name, index in _STEP.findall(path)]
         place = ".".join([where, *steps]) if where else ".".join(steps)
         raise GatewayError(Kind.INVALID, f"{place}: {message}.", param=place or None) from None
+    except UNREADABLE:
+        raise GatewayError(Kind.INVALID, f"{where}: this is not valid JSON.", param=where) from None
+
+
+@contextmanager
+def readable(where: str) -> Iterator[None]:
+    """Makes a GatewayError of what is found late: members that are kept undecoded may hold bytes that are no text."""
+    try:
+        yield
     except UNREADABLE:
         raise GatewayError(Kind.INVALID, f"{where}: this is not valid JSON.", param=where) from None
 

@@ -5,6 +5,8 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming.
 
 from typing import Any
 
+import msgspec
+
 from gateway.conversation import (
     AnyPart,
     Begin,
@@ -90,7 +92,8 @@ class ReplyEncoder:
 
     def error(self, error: GatewayError) -> bytes:
         self._over = True
-        return frame(encode_error(error, ""))
+        # A provider's own error body is passed on, and OpenAI writes it on several lines.
+        return frame(msgspec.json.format(encode_error(error, ""), indent=-1))
 
     # -- parts
 

@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 from gateway.conversation import AnyPart, Effort, Format, Origin, Prompt, Text, Thinking
 from gateway.dialects.dialect import Encoded, Request, Spoken
 from gateway.dialects.openai_responses.messages import calls_in, decode_messages, encode_items
-from gateway.dialects.openai_responses.models import reasons
+from gateway.dialects.openai_responses.models import efforts, reasons
 from gateway.dialects.openai_responses.names import shortened
 from gateway.dialects.openai_responses.tools import decode_choice, decode_tools, encode_choice, encode_tools
 from gateway.dialects.openai_responses.upstream import ENCRYPTED
@@ -26,7 +26,7 @@ from gateway.dialects.openai_responses.wire import (
     present,
     read,
 )
-from gateway.dialects.thinking import effort_of
+from gateway.dialects.thinking import clamp, effort_of
 from gateway.errors import GatewayError, Kind
 
 SMALLEST = 16
@@ -229,8 +229,12 @@ def _encode_tools(prompt: Prompt, dropped: set[str]) -> dict[str, object]:
     if tools.body == b"[]":
         return {}
     wire: dict[str, object] = {"tools": Raw(tools.body)}
-    if prompt.tool_choice is not None:
-        wire["tool_choice"] = encode_choice(prompt.tool_choice, prompt.tools)
+    choice = prompt.tool_choice
+    sent = {tool.name for tool in prompt.tools if not tool.dialect}
+    if choice is not None and choice.mode == "tool" and choice.name not in sent:
+        dropped.add("tool_choice")
+    elif choice is not None:
+        wire["tool_choice"] = encode_choice(choice, prompt.tools)
     if prompt.parallel_tool_calls is not None:
         wire["parallel_tool_calls"] = prompt.parallel_tool_calls
     return wire
@@ -238,7 +242,7 @@ def _encode_tools(prompt: Prompt, dropped: set[str]) -> dict[str, object]:
 
 def _encode_settings(prompt: Prompt, model: str, dropped: set[str]) -> dict[str, object]:
     known = reasons(model)
-    reasoning = _encode_thinking(prompt.thinking)
+    reasoning = _encode_thinking(prompt.thinking, model)
     if reasoning and known is False:
         dropped.add("thinking")
         reasoning = {}
@@ -264,10 +268,11 @@ def _encode_settings(prompt: Prompt, model: str, dropped: set[str]) -> dict[str,
     return {name: value for name, value in settings.items() if value not in (None, "", {})}
 
 
-def _encode_thinking(thinking: Thinking | None) -> dict[str, object]:
+def _encode_thinking(thinking: Thinking | None, model: str) -> dict[str, object]:
     if thinking is None:
         return {}
-    effort = effort_of(thinking)
+    asked = effort_of(thinking)
+    effort = clamp(asked, efforts(model)) if asked else None
     wire: dict[str, object] = {"effort": effort} if effort else {}
     return wire | ({"summary": "auto"} if thinking.visible and effort != "none" else {})
 
