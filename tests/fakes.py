@@ -1,8 +1,10 @@
 """Stand-ins that tests pass in: a store of sessions in memory."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from gateway.conversation import Usage
@@ -58,13 +60,15 @@ class MemoryStore:
         if (before := self._tokens.get((key, append.token))) is not None and found is not None:
             return Appended(before.number, before.generation, before.revision, again=True)
         self._admit(key, append, found)
-        head, turns, marks = found or (self._new(key, append), {}, {})
+        head, turns, marks = found or (self._new(key), {}, {})
         if append.replace_from is not None:
+            self._forget(key, append.replace_from)
             turns = {n: turn for n, turn in turns.items() if n < append.replace_from}
             head = replace(head, next=append.replace_from)
         number = head.next
         turns = {**turns, number: replace(append.turn, at=self.now())}
-        marks = {**{n: mark for n, mark in marks.items() if n in turns}, number: append.mark}
+        marked = replace(append.mark, size=_size(append.turn))
+        marks = {**{n: mark for n, mark in marks.items() if n in turns}, number: marked}
         dropped = self._drop(turns, marks, append)
         head = self._updated(replace(head, first=min(turns), next=number + 1), append)
         head = replace(head, size=sum(mark.size for mark in marks.values()))
@@ -73,9 +77,15 @@ class MemoryStore:
         self._tokens[key, append.token] = done
         return done
 
+    def _forget(self, key: SessionKey, first: int) -> None:
+        """A token is known as long as its turn lives."""
+        gone = [known for known, done in self._tokens.items() if known[0] == key and done.number >= first]
+        for known in gone:
+            del self._tokens[known]
+
     def _admit(self, key: SessionKey, append: Append, found: tuple[Head, dict[int, Turn], dict[int, Mark]] | None):
         limits = append.limits
-        if append.mark.size > limits.max_bytes:
+        if _size(append.turn) > limits.max_bytes:
             raise SessionTooLarge("The turn is larger than a session may be.")
         if append.generation is not None and (found is None or found[0].generation != append.generation):
             raise SessionGone("The session is gone.")
@@ -87,7 +97,7 @@ class MemoryStore:
         if found is None and limits.max_sessions and len(mine) >= limits.max_sessions:
             raise SessionLimit("There are too many sessions.")
 
-    def _new(self, key: SessionKey, append: Append) -> Head:
+    def _new(self, key: SessionKey) -> Head:
         self._made += 1
         now = self.now()
         generation = f"generation-{self._made}"
@@ -124,18 +134,14 @@ class MemoryStore:
 
     @staticmethod
     def _drop(turns: dict[int, Turn], marks: dict[int, Mark], append: Append) -> int:
-        limits, dropped = append.limits, 0
+        limits, before = append.limits, len(turns)
         while len(turns) > limits.max_turns or sum(mark.size for mark in marks.values()) > limits.max_bytes:
-            oldest = min(turns)
-            if oldest == max(turns):
+            cut = next((number for number in sorted(turns)[1:] if marks[number].fresh), None)
+            if cut is None:
                 break
-            del turns[oldest], marks[oldest]
-            dropped += 1
-            while len(turns) > 1 and not marks[min(turns)].fresh:
-                oldest = min(turns)
-                del turns[oldest], marks[oldest]
-                dropped += 1
-        return dropped
+            for number in [number for number in turns if number < cut]:
+                del turns[number], marks[number]
+        return before - len(turns)
 
     async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
         found, done = self._find(key), self._tokens.get((key, token))
@@ -155,7 +161,7 @@ class MemoryStore:
     async def delete(self, key: SessionKey) -> bool:
         existed = self._find(key) is not None
         self.sessions.pop(key, None)
-        self._tokens = {known: done for known, done in self._tokens.items() if known[0] != key}
+        self._forget(key, 0)
         self._deleted.add(key)
         return existed
 
@@ -174,21 +180,25 @@ class MemoryStore:
         self._fail()
 
     async def close(self) -> None:
-        self.sessions.clear()
+        pass
 
     async def scan(self) -> AsyncIterator[SessionKey]:
         for key in [key for key in self.sessions if self._find(key)]:
             yield key
 
     async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
-        if cursor is not None and not cursor.isdecimal():
+        if cursor is not None and not re.fullmatch(r"after-\d+", cursor):
             raise GatewayError(Kind.INVALID, "This is no cursor.", param="cursor")
         self._fail()
         heads = [found[0] for key in self.sessions if owner in (None, key.owner) and (found := self._find(key))]
         heads.sort(key=lambda head: -head.updated)
-        start = int(cursor or 0)
+        start = int((cursor or "after-0").removeprefix("after-"))
         more = start + limit < len(heads)
-        return Listed(heads=tuple(heads[start : start + limit]), next=str(start + limit) if more else None)
+        return Listed(heads=tuple(heads[start : start + limit]), next=f"after-{start + limit}" if more else None)
+
+
+def _size(turn: Turn) -> int:
+    return len(msgspec.msgpack.encode(turn))
 
 
 def _numbers(usage: Usage) -> tuple[int, ...]:

@@ -15,14 +15,14 @@ from gateway.config import parse
 CONFIG = """
 auth: {keys: [{id: a, key: client-key-1}]}
 management: {key: management-key-1}
-sessions: {redis: {url: "redis://:redis-password-1@h/0"}}
+sessions: {redis: {url: "redis://:redis-password-1@h/0", sentinel_password: sentinel-password-1}}
 providers:
   one: {kind: openai, base_url: https://h/v1, keys: [provider-key-1, {key: provider-key-2}],
         headers: {api-key: header-secret-1}, query: {code: query-secret-1}, proxy: "http://u:proxy-password-1@p"}
 """
 SECRETS = {
     "client-key-1", "management-key-1", "redis-password-1", "provider-key-1", "provider-key-2", "header-secret-1",
-    "query-secret-1", "proxy-password-1",
+    "query-secret-1", "sentinel-password-1", "proxy-password-1",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SHORT_KEY = 16
 _UNSET = ("", "unset")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_DAYS_FROM = 2 * 86400
 _INDENT = 14
 
 
@@ -68,7 +69,7 @@ def warnings(config: Config) -> Iterator[str]:
 def span(seconds: float) -> str:
     """A duration as the configuration writes it."""
     for size, unit in _UNITS:
-        if seconds >= size and seconds % size == 0:
+        if seconds >= max(size, _DAYS_FROM if unit == "d" else 0) and seconds % size == 0:
             return f"{seconds / size:g}{unit}"
     return f"{seconds * 1000:g}ms"
 

@@ -7,11 +7,13 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TypeAlias
 
 import uvicorn
@@ -22,7 +24,7 @@ from uvicorn.config import STARTUP_FAILURE
 from gateway import logs
 from gateway.app import create_app
 from gateway.commands.load import CommandFailed, load
-from gateway.commands.workers import Supervisor
+from gateway.commands.workers import SAME_INTERRUPT, Supervisor
 from gateway.config import Config, ConfigError
 from gateway.errors import GatewayError
 
@@ -37,16 +39,31 @@ METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that tells when it is ready."""
+    """A uvicorn server that tells when it is ready.
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    A second SIGINT cuts the replies in progress, but not if it comes at once: a terminal and what runs in it may both
+    pass on the same Ctrl-C. A `supervised` server leaves SIGINT to its parent altogether.
+    """
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], *, supervised: bool = False) -> None:
         super().__init__(config)
         self._ready = ready
+        self._supervised = supervised
+        self._asked = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig == signal.SIGINT and self._supervised:
+            return
+        if not self.should_exit:
+            self._asked = time.monotonic()
+        elif time.monotonic() - self._asked < SAME_INTERRUPT:
+            return
+        super().handle_exit(sig, frame)
 
 
 def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
@@ -63,7 +80,7 @@ def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
         with metrics_directory(environ) as directory:
             code = Supervisor(
                 _worker,
-                (partial(create_app, config), config, sockets),
+                (partial(create_app, config, metrics_directory=directory), config, sockets),
                 config.server.workers,
                 grace=config.server.shutdown_grace,
                 buried=partial(mark_process_dead, path=directory),
@@ -73,8 +90,15 @@ def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
     return code
 
 
-def serve(factory: AppFactory, config: Config, sockets: Sequence[socket.socket], ready: Callable[[], None]) -> int:
-    """Serve in this process; returns the exit code."""
+def serve(
+    factory: AppFactory,
+    config: Config,
+    sockets: Sequence[socket.socket],
+    ready: Callable[[], None],
+    *,
+    supervised: bool = False,
+) -> int:
+    """Serve in this process; returns the exit code. `supervised`: a parent decides when to stop."""
     try:
         app = factory()
     except (ConfigError, GatewayError, OSError) as exc:
@@ -85,8 +109,7 @@ def serve(factory: AppFactory, config: Config, sockets: Sequence[socket.socket],
         return STARTUP_FAILURE
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises a signal again once it has obeyed it
-    server = Server(settings(app, config), ready)
-    server.run(list(sockets))
+    Server(settings(app, config), ready, supervised=supervised).run(list(sockets))
     return 0
 
 
@@ -161,4 +184,4 @@ def metrics_directory(environ: MutableMapping[str, str]) -> Iterator[str]:
 
 def _worker(factory: AppFactory, config: Config, sockets: Sequence[socket.socket]) -> None:
     logs.configure(logs.secrets_in(config))
-    sys.exit(serve(factory, config, sockets, partial(log.info, "worker ready")))
+    sys.exit(serve(factory, config, sockets, partial(log.info, "worker ready"), supervised=True))

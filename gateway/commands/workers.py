@@ -26,6 +26,8 @@ HEALTHY_AFTER = 10.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 EXTRA_GRACE = 5.0
 """Seconds that a worker gets beyond its own grace before it is killed."""
+SAME_INTERRUPT = 1.0
+"""Seconds within which a second SIGINT is an echo of the first one, not more haste."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -67,7 +69,8 @@ class Supervisor:
         self._buried = buried
         self._close = stopping
         self._slots = [_Slot() for _ in range(count)]
-        self._interrupts = 0
+        self._interrupted = 0.0
+        self._hurry = False
         self._stopping = False
         self._failed = False
         self._woken, self._wake = self._spawn.Pipe(duplex=False)
@@ -125,7 +128,7 @@ class Supervisor:
         for process in self._running():
             process.terminate()
         deadline = time.monotonic() + self._grace + EXTRA_GRACE
-        while self._running() and time.monotonic() < deadline and self._interrupts <= 1:
+        while self._running() and time.monotonic() < deadline and not self._hurry:
             self._sleep(deadline)
             self._bury()
         for process in self._running():
@@ -140,7 +143,10 @@ class Supervisor:
     @contextmanager
     def _signals(self) -> Iterator[None]:
         def note(number: int, _: FrameType | None) -> None:
-            self._interrupts += number == signal.SIGINT
+            if number == signal.SIGINT:
+                now = time.monotonic()
+                self._hurry = 0 < self._interrupted < now - SAME_INTERRUPT
+                self._interrupted = self._interrupted or now
             self._stopping = True
             self._wake.send_bytes(b".")
 

@@ -189,7 +189,7 @@ def test_a_metrics_directory_of_the_operators_is_emptied_and_kept(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(0.25, "250ms"), (30, "30s"), (5400, "90m"), (86400, "1d"), (90000, "25h")]
+    ("seconds", "said"), [(0.25, "250ms"), (30, "30s"), (5400, "90m"), (86400, "24h"), (90000, "25h"), (172800, "2d")]
 )
 def test_a_duration_is_written_as_in_the_file(seconds: float, said: str):
     assert span(seconds) == said

@@ -1,5 +1,6 @@
 """`gateway demo`, run as its user runs it: start, paste what it prints, stop."""
 
+import json
 import os
 import re
 import signal
@@ -50,6 +51,13 @@ def test_each_printed_command_works_as_printed(guide: str, number: int, name: st
     block: Any = re.search(rf"^{number}\. [^\n]*\n\n(.*?)\n\n", guide, re.DOTALL | re.MULTILINE)
     pasted = subprocess.check_output(["sh", "-c", block[1]], text=True, env=ENVIRONMENT, timeout=60)
     assert f"Your name is {name}." in pasted
+
+
+def test_the_printed_management_command_lists_what_is_stored(guide: str):
+    found: Any = re.search(r"^What is stored: (.*)$", guide, re.MULTILINE)
+    listed = json.loads(subprocess.check_output(["sh", "-c", found[1]], text=True, env=ENVIRONMENT, timeout=60))
+    assert {"with-curl", "with-openai", "with-anthropic"} == {session["id"] for session in listed["sessions"]}
+    assert listed["sessions"][0]["metadata"]["total_messages"] == 4
 
 
 def test_the_guide_says_how_to_install_the_sdks(guide: str):
