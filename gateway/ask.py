@@ -114,8 +114,8 @@ class Open(Struct, frozen=True, kw_only=True):
         return Passage(client.reply_encoder(self.ask.head), None)
 
     def afterword(self) -> bytes:
-        """A comment at the end of a stream whose turn could not be stored (rule S14); harmless to every client."""
-        unsaved = self.recall is not None and self.recall.state == "unsaved" and self.ask.request.query != "json"
+        """A comment at the end of a stream whose turn could not be stored (rule S14); Google's SDK refuses comments."""
+        unsaved = self.recall is not None and self.recall.state == "unsaved" and self.ask.client.NAME != "gemini"
         return b": the turn was not saved in its session\n\n" if unsaved else b""
 
     def headers(self) -> list[tuple[str, str]]:

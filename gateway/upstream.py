@@ -63,7 +63,9 @@ class Upstream:
 
     def _make(self, target: Target, *, stream: bool) -> Endpoint:
         provider, dialect = self._providers[target.provider], DIALECTS[target.dialect]
-        url = httpx.URL(provider.base_url.rstrip("/") + dialect.path(target.model, stream=stream))
+        path = dialect.path(target.model, stream=stream)
+        version = path[: path.find("/", 1)]  # Gemini's paths begin with it, and a base URL may end with it
+        url = httpx.URL(provider.base_url.rstrip("/").removesuffix(version) + path)
         return Endpoint(
             str(url.copy_merge_params(provider.query) if provider.query else url),
             headers={"content-type": "application/json", **dialect.auth(target.key, {}), **provider.headers},

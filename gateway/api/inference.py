@@ -18,6 +18,7 @@ from gateway.api.directives import read_directives
 from gateway.api.outlet import AsgiOutlet
 from gateway.ask import Ask, Gateway
 from gateway.config import Config
+from gateway.dialects import gemini
 from gateway.dialects.dialect import Dialect, Request
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.sse import COMMENT
@@ -78,6 +79,8 @@ class _Visit:
             self._record.status = 200
         except GatewayError as error:
             await self._fail(error, out)
+        except UnicodeDecodeError:
+            await self._fail(GatewayError(Kind.INVALID, "The body is not valid UTF-8."), out)
         except asyncio.CancelledError:
             self._record.status, self._record.error = Kind.CLIENT_CLOSED.status, "cancelled"
             raise
@@ -163,7 +166,10 @@ def open_gemini(scope: Scope, body: bytes) -> Request:
 
 
 def _framing(request: Request) -> tuple[str, bytes]:
-    """The content type of a stream and what may break its silence: a comment, or white space inside a JSON array."""
-    if request.dialect == "gemini" and request.query != "sse":
-        return "application/json", b"\n"
+    """The content type of a stream and what may break its silence.
+
+    That is a comment, but white space for Gemini: Google's SDK refuses comments, and an array has none.
+    """
+    if request.dialect == "gemini":
+        return "text/event-stream" if request.query == "sse" else "application/json", gemini.KEEP_ALIVE
     return "text/event-stream; charset=utf-8", COMMENT
