@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
@@ -29,6 +29,7 @@ from gateway.config import Config
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
 from gateway.dialects.registry import DIALECTS
+from gateway.errors import StoreUnavailable
 from gateway.metrics import Metrics, Record
 from gateway.routing.health import Health
 from gateway.routing.table import Table
@@ -48,6 +49,10 @@ POSTS = {
 }
 MODELS = ("/v1/models", "/v1beta/models")
 """Listed with GET; below them Gemini's methods are POSTs."""
+
+
+TOMBSTONE_GRACE = 60.0
+"""Seconds beyond a request's deadline for which a deleted session is kept from coming back (rule S11)."""
 
 
 def create_app(
@@ -89,6 +94,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        if isinstance(store, RedisStore):
+            with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
+                await store.check()
         try:
             yield
         finally:
@@ -126,10 +134,17 @@ def _management_key(config: Config) -> bytes | None:
 
 def make_store(config: Config) -> SessionStore:
     """The configured session store."""
+    tombstone = config.routing.deadline + TOMBSTONE_GRACE
     if config.sessions.store == "redis":
         redis = config.sessions.redis
-        return RedisStore(connect(redis), prefix=redis.prefix, timeout=redis.timeout, breaker=Breaker(time.monotonic))
-    return FileStore(str(Path(config.sessions.file.directory).expanduser()))
+        return RedisStore(
+            connect(redis),
+            prefix=redis.prefix,
+            timeout=float(redis.timeout),
+            tombstone=tombstone,
+            breaker=Breaker(time.monotonic),
+        )
+    return FileStore(str(Path(config.sessions.file.directory).expanduser()), tombstone=tombstone)
 
 
 def log_line(record: Record) -> None:

@@ -201,7 +201,6 @@ NOT_YET: dict[str, str] = {
     "management.port": "a port of its own for management",
     "sessions.conflict": "refusing a second turn at once",
     "sessions.max_sessions": "a limit of sessions per owner",
-    "sessions.redis.mode": "Redis Sentinel and Cluster",
     "routing.strategy": "other strategies than round-robin",
 }
 """Settings that are accepted at their default only, until they are built."""

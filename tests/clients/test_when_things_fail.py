@@ -28,15 +28,15 @@ class World:
 
     def __init__(self, gateway: Running, redis: Process, home: Scripted, away: Scripted) -> None:
         self.gateway, self.redis, self.home, self.away = gateway, redis, home, away
-        self._http = httpx.Client(base_url=gateway.url, timeout=30)
+        self.http = httpx.Client(base_url=gateway.url, timeout=30)
 
     def ask(self, text: str, **headers: str) -> httpx.Response:
         body = {"model": "both", "messages": [{"role": "user", "content": text}]}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._http.post("/v1/chat/completions", json=body, headers=named)
+        return self.http.post("/v1/chat/completions", json=body, headers=named)
 
     def metric(self, line: str) -> float:
-        text = self._http.get("/metrics").text
+        text = self.http.get("/metrics").text
         return sum(float(found.split()[-1]) for found in text.splitlines() if found.startswith(line))
 
 
@@ -45,7 +45,9 @@ def world() -> Iterator[World]:
     with one() as redis, provider() as (home, home_url), provider() as (away, away_url):
         config = CONFIG.format(redis=redis.url, home=home_url, away=away_url)
         with running(config) as gateway:
-            yield World(gateway, redis, home, away)
+            world = World(gateway, redis, home, away)
+            with world.http:
+                yield world
 
 
 def conversation(body: Any) -> list[str]:
