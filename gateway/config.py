@@ -141,10 +141,11 @@ class Streaming(_Base, frozen=True):
 
 
 class Timeouts(_Base, frozen=True):
-    """Limits of one attempt: to connect, to the first event or the reply, between two pieces of a stream."""
+    """Limits of one attempt: to connect, to the first event of a stream, to a whole reply, between two events."""
 
     connect: Duration = Duration(5)
     first_event: Duration = Duration(120)
+    reply: Duration = Duration(300)
     idle: Duration = Duration(60)
 
 

@@ -65,10 +65,9 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
                 break
         else:
             record.tried(target.provider, target.credential, target.model, "served")
-            record.provider, record.provider_dialect = target.provider, target.dialect
-            record.upstream_model, record.dropped = target.model, answer.fitted.dropped
             gateway.health.served(target)
             answer.route = route
+            answer.note(record, watch.now)
             return answer
     assert refusal is not None  # noqa: S101 - a plan is never empty, and attempts are at least one
     raise told(refusal)
@@ -77,7 +76,8 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
 async def attempt(gateway: Gateway, ask: Ask, target: Target, fitting: Fitting, watch: Watch) -> Answer:
     """Send to one target and wait for its reply, or for the first content of its stream."""
     fitted = fitting.fit(target)
-    first, _ = gateway.upstream.timeouts(target)
+    limits = gateway.upstream.timeouts(target)
+    first = limits.first_event if ask.request.stream else limits.reply
     forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
     gateway.health.trying(target, watch.now, first)
     started = watch.expect(first, "an answer")

@@ -22,7 +22,7 @@ from gateway.dialects import gemini
 from gateway.dialects.dialect import Dialect, Request
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.sse import COMMENT
-from gateway.errors import GatewayError, Kind
+from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange
 from gateway.metrics import Metrics, Record
 from gateway.watch import Watch
@@ -135,7 +135,9 @@ class _Visit:
 
     async def _fail(self, error: GatewayError, out: AsgiOutlet) -> None:
         record = self._record
-        record.status, record.error, record.message = error.kind.status, error.kind.label, error.message
+        record.status, record.error = error.kind.status, error.kind.label
+        quoted = isinstance(error, UpstreamError) and error.answer is not None
+        record.message = (error.code or "") if quoted else error.message  # a provider's text may quote the conversation
         if error.kind is Kind.CLIENT_CLOSED or out.done:
             return
         if out.started and self._ask is not None:

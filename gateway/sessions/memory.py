@@ -68,8 +68,9 @@ class Recall(Struct, kw_only=True):
         if self.aligned is not None and fitted is not None:
             history = f"injected={fitted.injected}, trimmed={fitted.trimmed}, replaced={self.aligned.replaced}"
             told.append(("x-session-history", history))
-        if self.committed is not None:
-            told.append(("x-session-turn", str(self.committed.number)))
+        number = self.committed.number if self.committed else self.aligned.replay if self.aligned else None
+        if number is not None:
+            told.append(("x-session-turn", str(number)))
         return told
 
     def note(self, record: Record) -> None:
