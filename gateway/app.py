@@ -32,6 +32,7 @@ from gateway.dialects.registry import DIALECTS
 from gateway.errors import StoreUnavailable
 from gateway.fleet.file_board import FileBoard
 from gateway.fleet.fleet import Fleet
+from gateway.fleet.limits import Limits
 from gateway.fleet.redis_board import RedisBoard
 from gateway.logs import ExchangeLog
 from gateway.metrics import Metrics, Record
@@ -76,7 +77,7 @@ def create_app(
     metrics = Metrics(registry or REGISTRY)
     table, callers, readiness = Table(config), Callers(config), Readiness()
     upstream = Upstream(config, transport or Transport())
-    fleet = make_fleet(config) if sessions is None else Fleet(None, time.monotonic)
+    fleet, limits = make_fleet(config, alone=sessions is not None)
     gateway = Gateway(
         table=table,
         fleet=fleet,
@@ -88,23 +89,24 @@ def create_app(
         wall=time.time,
     )
     lines = ExchangeLog(sys.stderr.buffer)
-    tell = finished or lines.add
-
-    def observe(record: Record) -> None:
-        metrics.observe(record)
-        tell(record)
-
-    inference = Inference(config=config, gateway=gateway, callers=callers, metrics=metrics, finished=observe)
+    inference = Inference(
+        config=config,
+        gateway=gateway,
+        callers=callers,
+        limits=limits,
+        metrics=metrics,
+        finished=_both(metrics.observe, finished or lines.add),
+    )
     registries = partial(_gathered, metrics, metrics_directory)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await _begin(store, fleet)
+        await _begin(store, fleet, limits)
         try:
             yield
         finally:
             readiness.draining = True
-            for part in (fleet, upstream, store):
+            for part in (limits, fleet, upstream, store, lines):
                 await part.close()
 
     return Litestar(
@@ -120,11 +122,20 @@ def create_app(
     )
 
 
-async def _begin(store: SessionStore, fleet: Fleet) -> None:
+def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> Callable[[Record], None]:
+    def tell(record: Record) -> None:
+        first(record)
+        second(record)
+
+    return tell
+
+
+async def _begin(store: SessionStore, fleet: Fleet, limits: Limits) -> None:
     if isinstance(store, RedisStore):
         with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
             await store.check()
     fleet.start()
+    limits.start()
 
 
 def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
@@ -157,13 +168,17 @@ def make_store(config: Config) -> SessionStore:
     return FileStore(str(Path(config.sessions.file.directory).expanduser()), tombstone=tombstone)
 
 
-def make_fleet(config: Config) -> Fleet:
-    """What this worker shares with the others: through Redis where sessions are there, else through a file."""
+def make_fleet(config: Config, *, alone: bool) -> tuple[Fleet, Limits]:
+    """What this worker shares with the others: through Redis where sessions are there, else cool-downs by a file."""
+    if alone:
+        return Fleet(None, time.monotonic), Limits(None, time.monotonic)
     if config.sessions.store == "redis":
         redis = config.sessions.redis
-        link = connect(replace(redis, connections=1))
-        return Fleet(RedisBoard(link, prefix=redis.prefix, timeout=redis.timeout), time.monotonic)
-    return Fleet(FileBoard(Path(config.sessions.file.directory).expanduser()), time.monotonic)
+        board = RedisBoard(connect(replace(redis, connections=1)), prefix=redis.prefix, timeout=redis.timeout)
+        limits = Limits(connect(redis), time.monotonic, prefix=redis.prefix, timeout=redis.timeout)
+        return Fleet(board, time.monotonic), limits
+    board_file = FileBoard(Path(config.sessions.file.directory).expanduser())
+    return Fleet(board_file, time.monotonic), Limits(None, time.monotonic)
 
 
 def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:
