@@ -17,6 +17,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Scope
+from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway.api.auth import Callers
@@ -30,8 +31,10 @@ from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import StoreUnavailable
+from gateway.fleet.file_board import FileBoard
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.redis_board import RedisBoard
 from gateway.metrics import Metrics, Record
-from gateway.routing.health import Health
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.file import FileStore
@@ -73,9 +76,10 @@ def create_app(
     metrics = Metrics(registry or REGISTRY)
     table, callers, readiness = Table(config), Callers(config), Readiness()
     upstream = Upstream(config, transport or Transport())
+    fleet = make_fleet(config) if sessions is None else Fleet(None, time.monotonic)
     gateway = Gateway(
         table=table,
-        health=Health(),
+        fleet=fleet,
         upstream=upstream,
         memory=Memory(store, config, metrics, time.perf_counter),
         turns=count(),
@@ -94,15 +98,13 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        if isinstance(store, RedisStore):
-            with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
-                await store.check()
+        await _begin(store, fleet)
         try:
             yield
         finally:
             readiness.draining = True
-            await upstream.close()
-            await store.close()
+            for part in (fleet, upstream, store):
+                await part.close()
 
     return Litestar(
         route_handlers=[
@@ -115,6 +117,13 @@ def create_app(
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
     )
+
+
+async def _begin(store: SessionStore, fleet: Fleet) -> None:
+    if isinstance(store, RedisStore):
+        with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
+            await store.check()
+    fleet.start()
 
 
 def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
@@ -145,6 +154,15 @@ def make_store(config: Config) -> SessionStore:
             breaker=Breaker(time.monotonic),
         )
     return FileStore(str(Path(config.sessions.file.directory).expanduser()), tombstone=tombstone)
+
+
+def make_fleet(config: Config) -> Fleet:
+    """What this worker shares with the others: through Redis where sessions are there, else through a file."""
+    if config.sessions.store == "redis":
+        redis = config.sessions.redis
+        link = connect(replace(redis, connections=1))
+        return Fleet(RedisBoard(link, prefix=redis.prefix, timeout=redis.timeout), time.monotonic)
+    return Fleet(FileBoard(Path(config.sessions.file.directory).expanduser()), time.monotonic)
 
 
 def log_line(record: Record) -> None:

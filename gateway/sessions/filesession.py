@@ -113,6 +113,15 @@ class SessionFile:
         self._short(self.head, turns=end - first, marks=0)
         return self._read(self._turns.span(first, end))
 
+    def find(self, token: str, since: int) -> Entry | None:
+        """The turn that `token` appended after revision `since`."""
+        return None if self.head is None else self._turns.find(token, since)
+
+    def made_by(self, token: str, since: int) -> int | None:
+        """The number of the complete turn that `token` appended after revision `since`."""
+        entry = self.find(token, since)
+        return entry.number if entry is not None and not entry.incomplete else None
+
     def whole_head(self) -> Head | None:
         return self.head and self._whole(self.head)
 
