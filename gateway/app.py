@@ -34,10 +34,13 @@ from gateway.metrics import Metrics, Record
 from gateway.routing.health import Health
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
+from gateway.sessions.digest import Digests
 from gateway.sessions.file import FileStore
 from gateway.sessions.memory import Memory
 from gateway.sessions.redis import RedisStore
 from gateway.sessions.redis_connect import connect
+from gateway.sessions.sealed import SealedStore
+from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore
 from gateway.transport import Transport
 from gateway.upstream import Upstream
@@ -70,6 +73,8 @@ def create_app(
     `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
     """
     store = sessions or make_store(config)
+    seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
+    opened = SealedStore(store, seal)
     metrics = Metrics(registry or REGISTRY)
     table, callers, readiness = Table(config), Callers(config), Readiness()
     upstream = Upstream(config, transport or Transport())
@@ -77,7 +82,7 @@ def create_app(
         table=table,
         health=Health(),
         upstream=upstream,
-        memory=Memory(store, config, metrics, time.perf_counter),
+        memory=Memory(opened, config, metrics, time.perf_counter, Digests(seal.digest_keys)),
         turns=count(),
         attempts=config.routing.attempts,
         max_turns=config.history.max_turns,
@@ -107,7 +112,7 @@ def create_app(
     return Litestar(
         route_handlers=[
             *_data_plane(inference, Models(table, callers)),
-            management_router(store, _management_key(config), DIALECTS),
+            management_router(opened, _management_key(config), DIALECTS),
             *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
         ],
         lifespan=[lifespan],
