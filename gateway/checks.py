@@ -50,6 +50,9 @@ def _keys(config: Config) -> Iterator[str]:
             yield f"{path}.id: it appears in logs, so it must not be the key itself."
         seen.add(key.id)
         yield from _hex(key.sha256, f"{path}.sha256")
+        for name in key.limits.__struct_fields__:
+            if getattr(key.limits, name) < 0:
+                yield f"{path}.limits.{name}: at least 0, which means no limit."
     if config.management.key and config.management.sha256:
         yield "management: give only one of `key` and `sha256`."
     yield from _hex(config.management.sha256, "management.sha256")
@@ -128,6 +131,8 @@ def _provider(name: str, provider: Provider) -> Iterator[str]:
     for i, key in enumerate(provider.keys):
         if not isinstance(key, str) and key.weight < 1:
             yield f"providers.{name}.keys[{i}].weight: at least 1."
+        if not isinstance(key, str) and key.concurrency < 0:
+            yield f"providers.{name}.keys[{i}].concurrency: at least 0, which means no limit."
 
 
 def _target(config: Config, name: str, target: Target, path: str) -> Iterator[str]:

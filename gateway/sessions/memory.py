@@ -72,6 +72,7 @@ class Recall(Struct, kw_only=True):
     committed: Appended | None = None
     hold: Hold | None = None
     seconds: float = 0.0
+    loaded: float | None = None
 
     @property
     def pin(self) -> Pin | None:
@@ -216,6 +217,7 @@ class Memory:
         wanted = 0 if replies else self._window + 1
         session: Session | None = None
         if not recall.ask.made:
+            recall.loaded = self._clock()
             load = self.store.load(key, turns=wanted, marks=replies or asked.turn is not None, keep=self._keep)
             session = await self._timed("load", load, recall)
         if session is None and self._limits.max_sessions:
@@ -332,6 +334,7 @@ class Memory:
             pin=answered.pin,
             pin_was=recall.pin,
             messages=len(aligned.question) + len(said),
+            since=None if recall.loaded is None else self._clock() - recall.loaded,
             reserved=recall.hold.reservation if recall.hold else None,
         )
 
