@@ -39,10 +39,13 @@ from gateway.logs import ExchangeLog
 from gateway.metrics import Metrics, Record
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
+from gateway.sessions.digest import Digests
 from gateway.sessions.file import FileStore
 from gateway.sessions.memory import Memory
 from gateway.sessions.redis import RedisStore
 from gateway.sessions.redis_connect import connect
+from gateway.sessions.sealed import SealedStore
+from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore
 from gateway.transport import Transport
 from gateway.upstream import Upstream
@@ -75,6 +78,8 @@ def create_app(
     `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
     """
     store = sessions or make_store(config)
+    seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
+    opened = SealedStore(store, seal)
     metrics = Metrics(registry or REGISTRY)
     table, callers, readiness = Table(config), Callers(config), Readiness()
     upstream = Upstream(config, transport or Transport())
@@ -83,7 +88,7 @@ def create_app(
         table=table,
         fleet=fleet,
         upstream=upstream,
-        memory=Memory(store, config, metrics, time.perf_counter),
+        memory=Memory(opened, config, metrics, time.perf_counter, Digests(seal.digest_keys)),
         turns=count(),
         attempts=config.routing.attempts,
         max_turns=config.history.max_turns,
@@ -103,7 +108,7 @@ def create_app(
     return Litestar(
         route_handlers=[
             *_data_plane(inference, Models(table, callers)),
-            management_router(store, _management_key(config), DIALECTS),
+            management_router(opened, _management_key(config), DIALECTS),
             *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
         ],
         lifespan=[partial(_lifespan, readiness, (limits, fleet, upstream, store, lines))],
