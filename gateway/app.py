@@ -72,11 +72,11 @@ def create_app(
     `finished` takes the record of each exchange beside the metrics; by default it is logged as one JSON line.
     `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
     """
-    store = sessions or make_store(config)
     metrics = Metrics(registry or REGISTRY)
+    store = sessions or make_store(config, metrics)
     table, callers, readiness = Table(config), Callers(config), Readiness()
     upstream = Upstream(config, transport or Transport())
-    fleet = make_fleet(config) if sessions is None else Fleet(None, time.monotonic)
+    fleet = make_fleet(config, metrics) if sessions is None else Fleet(None, time.monotonic)
     gateway = Gateway(
         table=table,
         fleet=fleet,
@@ -142,7 +142,7 @@ def _management_key(config: Config) -> bytes | None:
     return sha256(management.key.encode()).digest() if management.key else None
 
 
-def make_store(config: Config) -> SessionStore:
+def make_store(config: Config, metrics: Metrics | None = None) -> SessionStore:
     """The configured session store."""
     tombstone = config.routing.deadline + TOMBSTONE_GRACE
     if config.sessions.store == "redis":
@@ -152,18 +152,18 @@ def make_store(config: Config) -> SessionStore:
             prefix=redis.prefix,
             timeout=float(redis.timeout),
             tombstone=tombstone,
-            breaker=Breaker(time.monotonic),
+            breaker=Breaker(time.monotonic, told=metrics.store_breaker if metrics else None),
         )
     return FileStore(str(Path(config.sessions.file.directory).expanduser()), tombstone=tombstone)
 
 
-def make_fleet(config: Config) -> Fleet:
+def make_fleet(config: Config, metrics: Metrics | None = None) -> Fleet:
     """What this worker shares with the others: through Redis where sessions are there, else through a file."""
     if config.sessions.store == "redis":
         redis = config.sessions.redis
         link = connect(replace(redis, connections=1))
-        return Fleet(RedisBoard(link, prefix=redis.prefix, timeout=redis.timeout), time.monotonic)
-    return Fleet(FileBoard(Path(config.sessions.file.directory).expanduser()), time.monotonic)
+        return Fleet(RedisBoard(link, prefix=redis.prefix, timeout=redis.timeout), time.monotonic, metrics)
+    return Fleet(FileBoard(Path(config.sessions.file.directory).expanduser()), time.monotonic, metrics)
 
 
 def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:
