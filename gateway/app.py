@@ -77,13 +77,13 @@ def create_app(
     `finished` takes the record of each exchange beside the metrics; by default it is logged as one JSON line.
     `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
     """
-    store = sessions or make_store(config)
+    metrics = Metrics(registry or REGISTRY)
+    store = sessions or make_store(config, metrics)
     seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
     opened = SealedStore(store, seal)
-    metrics = Metrics(registry or REGISTRY)
     table, callers, readiness = Table(config), Callers(config), Readiness()
     upstream = Upstream(config, transport or Transport())
-    fleet, limits = make_fleet(config, alone=sessions is not None)
+    fleet, limits = make_fleet(config, metrics, alone=sessions is not None)
     gateway = Gateway(
         table=table,
         fleet=fleet,
@@ -158,7 +158,7 @@ def _management_key(config: Config) -> bytes | None:
     return sha256(management.key.encode()).digest() if management.key else None
 
 
-def make_store(config: Config) -> SessionStore:
+def make_store(config: Config, metrics: Metrics | None = None) -> SessionStore:
     """The configured session store."""
     tombstone = config.routing.deadline + TOMBSTONE_GRACE
     if config.sessions.store == "redis":
@@ -168,22 +168,22 @@ def make_store(config: Config) -> SessionStore:
             prefix=redis.prefix,
             timeout=float(redis.timeout),
             tombstone=tombstone,
-            breaker=Breaker(time.monotonic),
+            breaker=Breaker(time.monotonic, told=metrics.store_breaker if metrics else None),
         )
     return FileStore(str(Path(config.sessions.file.directory).expanduser()), tombstone=tombstone)
 
 
-def make_fleet(config: Config, *, alone: bool) -> tuple[Fleet, Limits]:
+def make_fleet(config: Config, metrics: Metrics, *, alone: bool) -> tuple[Fleet, Limits]:
     """What this worker shares with the others: through Redis where sessions are there, else cool-downs by a file."""
     if alone:
-        return Fleet(None, time.monotonic), Limits(None, time.monotonic)
+        return Fleet(None, time.monotonic, metrics), Limits(None, time.monotonic)
     if config.sessions.store == "redis":
         redis = config.sessions.redis
         board = RedisBoard(connect(replace(redis, connections=1)), prefix=redis.prefix, timeout=redis.timeout)
         limits = Limits(connect(redis), time.monotonic, prefix=redis.prefix, timeout=redis.timeout)
-        return Fleet(board, time.monotonic), limits
+        return Fleet(board, time.monotonic, metrics), limits
     board_file = FileBoard(Path(config.sessions.file.directory).expanduser())
-    return Fleet(board_file, time.monotonic), Limits(None, time.monotonic)
+    return Fleet(board_file, time.monotonic, metrics), Limits(None, time.monotonic)
 
 
 def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:

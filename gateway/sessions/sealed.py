@@ -20,6 +20,7 @@ from gateway.sessions.store import (
     Limits,
     Listed,
     Mark,
+    Patch,
     Reservation,
     Reserved,
     Session,
@@ -65,6 +66,12 @@ class SealedStore:
             append = await _run(_size(turn), lambda: self._sealed(given, key))
         return await self._store.append(key, append)
 
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        if self._seal.active:
+            size, given = sum(map(_size, session.turns.values())), session
+            session = await _run(size, lambda: self._sealed_whole(given, key))
+        return await self._store.write(key, session, over=over)
+
     async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
         return await self._open_turns(await self._store.turns(key, first=first, count=count), key.tag)
 
@@ -104,26 +111,43 @@ class SealedStore:
     async def close(self) -> None:
         await self._store.close()
 
-    def scan(self) -> AsyncIterator[SessionKey]:
-        return self._store.scan()
+    def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        return self._store.scan(owner)
 
-    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
-        page = await self._store.list(owner=owner, cursor=cursor, limit=limit)
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        return await self._store.patch(key, patch)
+
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        return await self._store.count(owner, since=since)
+
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
+        page = await self._store.list(owner=owner, cursor=cursor, limit=limit, until=until)
         return replace(page, heads=tuple(self._open_head(head) for head in page.heads))
 
     # ------------------------------------------------------------ sealing and opening
 
     def _sealed(self, append: Append, key: SessionKey) -> Append:
         tag = key.tag
-        said = {
-            name: self._seal_said(given, tag, name) for name in _HEAD if (given := getattr(append, name)) is not None
-        }
-        turn = replace(
-            append.turn,
-            question=self._seal_said(append.turn.question, tag, "question"),
-            reply=self._seal_said(append.turn.reply, tag, "reply"),
+        turn, mark = self._seal_turn(append.turn, tag), self._seal_mark(append.mark, tag)
+        return replace(append, turn=turn, mark=mark, **self._seal_head(append, tag))
+
+    def _sealed_whole(self, session: Session, key: SessionKey) -> Session:
+        tag = key.tag
+        return Session(
+            head=replace(session.head, **self._seal_head(session.head, tag)),
+            marks={number: self._seal_mark(mark, tag) for number, mark in session.marks.items()},
+            turns={number: self._seal_turn(turn, tag) for number, turn in session.turns.items()},
         )
-        return replace(append, turn=turn, mark=self._seal_mark(append.mark, tag), **said)
+
+    def _seal_head(self, whole: Append | Head, tag: str) -> dict[str, Said]:
+        given = {name: getattr(whole, name) for name in _HEAD}
+        return {name: self._seal_said(said, tag, name) for name, said in given.items() if said is not None}
+
+    def _seal_turn(self, turn: Turn, tag: str) -> Turn:
+        question = self._seal_said(turn.question, tag, "question")
+        return replace(turn, question=question, reply=self._seal_said(turn.reply, tag, "reply"))
 
     def _seal_said(self, said: Said, tag: str, what: str) -> Said:
         return replace(said, messages=self._seal.seal(said.messages, f"{tag}.{what}"))
