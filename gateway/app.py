@@ -1,5 +1,6 @@
 """The composition root: the one place that names concrete classes."""
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,13 +21,17 @@ from litestar.types import Scope
 from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
+from gateway import logs
 from gateway.api.auth import Callers
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
-from gateway.api.probes import Readiness, probes
+from gateway.api.probes import probes
+from gateway.api.setup import Current, Setup
+from gateway.api.work import Work
 from gateway.ask import Gateway
 from gateway.config import Config
+from gateway.credentials import Credentials
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
 from gateway.dialects.registry import DIALECTS
@@ -35,6 +40,7 @@ from gateway.fleet.file_board import FileBoard
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.redis_board import RedisBoard
 from gateway.metrics import Metrics, Record
+from gateway.reload import Reloader
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.file import FileStore
@@ -71,52 +77,86 @@ def create_app(
 
     `finished` takes the record of each exchange beside the metrics; by default it is logged as one JSON line.
     `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
+    `app.state.reloader` reads the configuration again from its `source`, `app.state.work` is what is under way: both
+    for whoever runs the worker.
     """
     store = sessions or make_store(config)
-    metrics = Metrics(registry or REGISTRY)
-    table, callers, readiness = Table(config), Callers(config), Readiness()
-    upstream = Upstream(config, transport or Transport())
     fleet = make_fleet(config) if sessions is None else Fleet(None, time.monotonic)
-    gateway = Gateway(
-        table=table,
-        fleet=fleet,
-        upstream=upstream,
-        memory=Memory(store, config, metrics, time.perf_counter),
-        turns=count(),
-        attempts=config.routing.attempts,
-        max_turns=config.history.max_turns,
-        wall=time.time,
-    )
+    metrics = Metrics(registry or REGISTRY)
+    worker = _Worker(config, store, fleet, metrics, transport or Transport())
     tell = finished or log_line
 
     def observe(record: Record) -> None:
         metrics.observe(record)
         tell(record)
 
-    inference = Inference(config=config, gateway=gateway, callers=callers, metrics=metrics, finished=observe)
+    inference = Inference(current=worker.current, work=worker.work, metrics=metrics, finished=observe)
     registries = partial(_gathered, metrics, metrics_directory)
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await _begin(store, fleet)
-        try:
-            yield
-        finally:
-            readiness.draining = True
-            for part in (fleet, upstream, store):
-                await part.close()
-
-    return Litestar(
+    app = Litestar(
         route_handlers=[
-            *_data_plane(inference, Models(table, callers)),
+            *_data_plane(inference, Models(worker.current)),
             management_router(store, _management_key(config), DIALECTS),
-            *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
+            *probes(worker.work, store, registries, worker.needs_store),
         ],
-        lifespan=[lifespan],
+        lifespan=[worker.lifespan],
         openapi_config=None,
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
     )
+    app.state.reloader, app.state.work = worker.reloader, worker.work
+    return app
+
+
+class _Worker:
+    """The parts that live as long as the worker, and the setup of the configuration that is in force."""
+
+    def __init__(
+        self, config: Config, store: SessionStore, fleet: Fleet, metrics: Metrics, wires: httpx.AsyncBaseTransport
+    ) -> None:
+        self._store, self._fleet, self._metrics, self._wires = store, fleet, metrics, wires
+        self._turns = count()
+        self._credentials = Credentials(logs.conceal)
+        self.work = Work()
+        self.current = Current(self._setup(config))
+        self.reloader = Reloader(config, self._apply, count=metrics.reloaded, wall=time.time)
+
+    def needs_store(self) -> bool:
+        """Whether nothing is served while the store is down."""
+        return self.current.setup.config.sessions.on_failure == "reject"
+
+    @asynccontextmanager
+    async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        """Everything that runs beside the requests, and the end of it all."""
+        await _begin(self._store, self._fleet)
+        await self._credentials.follow(self.current.setup.config)
+        watching = asyncio.create_task(self.reloader.watch())
+        try:
+            yield
+        finally:
+            self.work.draining = True
+            watching.cancel()
+            await self._wires.aclose()
+            for part in (self._credentials, self._fleet, self._store):
+                await part.close()
+
+    def _setup(self, config: Config) -> Setup:
+        gateway = Gateway(
+            table=Table(config),
+            fleet=self._fleet,
+            upstream=Upstream(config, self._wires, self._credentials.key),
+            memory=Memory(self._store, config, self._metrics, time.perf_counter),
+            turns=self._turns,
+            attempts=config.routing.attempts,
+            max_turns=config.history.max_turns,
+            wall=time.time,
+        )
+        return Setup(config=config, gateway=gateway, callers=Callers(config))
+
+    async def _apply(self, config: Config) -> None:
+        setup = self._setup(config)
+        logs.conceal(logs.secrets_in(config))
+        await self._credentials.follow(config)
+        self.current.setup = setup
 
 
 async def _begin(store: SessionStore, fleet: Fleet) -> None:

@@ -100,6 +100,7 @@ class Metrics:
         self.active = Gauge(
             "gateway_active_requests", "Requests in progress.", registry=registry, multiprocess_mode="livesum"
         )
+        self._reloads = counter("gateway_config_reloads_total", "Configurations read again.", ["outcome"])
         self._sessions = counter("gateway_session_requests_total", "Requests with a session by state.", ["state"])
         self._turns = counter("gateway_session_turns_total", "Stored turns.", ["kind"])
         self._affinity = counter("gateway_session_affinity_total", "Where sessions' turns were served.", ["outcome"])
@@ -169,6 +170,10 @@ class Metrics:
                 self._of_tokens(*whose, kind).observe(count)
         if record.first is not None and usage.output > 1:
             self._per_token.labels(*whose).observe(max(record.upstream - record.first, 0.0) / (usage.output - 1))
+
+    def reloaded(self, outcome: str) -> None:
+        """The configuration was read again: `applied`, `unchanged`, `invalid` or `restart_needed`."""
+        self._reloads.labels(outcome).inc()
 
     def stored(self, kind: str) -> None:
         """A turn was stored: `complete`, `incomplete` or `replacing`."""
