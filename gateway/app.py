@@ -12,7 +12,6 @@ from itertools import count
 from pathlib import Path
 
 import httpx
-import msgspec
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
@@ -39,6 +38,7 @@ from gateway.errors import StoreUnavailable
 from gateway.fleet.file_board import FileBoard
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.redis_board import RedisBoard
+from gateway.logs import ExchangeLog
 from gateway.metrics import Metrics, Record
 from gateway.reload import Reloader
 from gateway.routing.table import Table
@@ -84,7 +84,8 @@ def create_app(
     fleet = make_fleet(config) if sessions is None else Fleet(None, time.monotonic)
     metrics = Metrics(registry or REGISTRY)
     worker = _Worker(config, store, fleet, metrics, transport or Transport())
-    tell = finished or log_line
+    lines = ExchangeLog(sys.stderr.buffer)
+    tell = finished or lines.add
 
     def observe(record: Record) -> None:
         metrics.observe(record)
@@ -203,12 +204,6 @@ def make_fleet(config: Config) -> Fleet:
         link = connect(replace(redis, connections=1))
         return Fleet(RedisBoard(link, prefix=redis.prefix, timeout=redis.timeout), time.monotonic)
     return Fleet(FileBoard(Path(config.sessions.file.directory).expanduser()), time.monotonic)
-
-
-def log_line(record: Record) -> None:
-    """One JSON line an exchange on standard error: no message content, no keys."""
-    sys.stderr.buffer.write(msgspec.json.encode(record) + b"\n")
-    sys.stderr.buffer.flush()
 
 
 def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:

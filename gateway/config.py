@@ -244,8 +244,6 @@ class Config(_Base, frozen=True):
 
 NOT_YET: dict[str, str] = {
     "management.port": "a port of its own for management",
-    "sessions.conflict": "refusing a second turn at once",
-    "sessions.max_sessions": "a limit of sessions per owner",
 }
 """Settings that are accepted at their default only, until they are built."""
 

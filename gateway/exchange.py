@@ -41,8 +41,9 @@ async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record
         if answer is not None:
             answer.trial.close()
             await answer.response.aclose()
-        if recall is not None:
+        if recall is not None and gateway.memory is not None:
             recall.note(record)
+            await gateway.memory.end(recall)
 
 
 async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch: Watch, record: Record) -> Answer:

@@ -1,6 +1,7 @@
 """Who asks: client keys, as hashes, from any of the places where the vendors' SDKs put them (feature A8)."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import parse_qs, urlsplit
 
@@ -70,16 +71,15 @@ def _refuse_browsers(headers: Mapping[str, str], pages: Sequence[str]) -> None:
 
     `pages` are origins that may.
     """
-    names = [_host_of(f"//{headers.get('host', '')}")]
-    if "origin" in headers and headers["origin"] not in pages:
-        names.append(_host_of(headers["origin"]))
-    if any(name not in LOOPBACK for name in names):
+    origin = headers.get("origin", "//localhost")
+    if not (_is_here(f"//{headers.get('host', '')}") and (_is_here(origin) or origin in pages)):
         message = "Without client keys only programs on this machine may ask: use http://127.0.0.1, or add auth.keys."
         raise GatewayError(Kind.FORBIDDEN, message)
 
 
-def _host_of(url: str) -> str | None:
+@lru_cache(256)
+def _is_here(url: str) -> bool:
     try:
-        return urlsplit(url).hostname
+        return urlsplit(url).hostname in LOOPBACK
     except ValueError:  # brackets that do not match
-        return None
+        return False

@@ -15,7 +15,7 @@ from msgspec import Struct
 from gateway.api.auth import Caller
 from gateway.api.body import read_body
 from gateway.api.cors import preflight, shared_with
-from gateway.api.directives import read_directives
+from gateway.api.directives import read_directives, with_retry_key
 from gateway.api.outlet import AsgiOutlet
 from gateway.api.setup import Current
 from gateway.api.work import Work
@@ -120,16 +120,16 @@ class _Visit:
         body = await read_body(receive, self._headers, server.max_body)
         request = open_request(self._scope, body)
         out.listen(receive)
-        ask = self._ask = self._asked(request, caller)
+        ask = self._ask = self._asked(request, caller, body)
         if request.stream:
             out.stream(*_framing(request))
         await exchange(self._setup.gateway, ask, out, self._watch, self._record)
 
-    def _asked(self, request: Request, caller: Caller) -> Ask:
+    def _asked(self, request: Request, caller: Caller, body: bytes) -> Ask:
         gateway, record = self._setup.gateway, self._record
         enabled = gateway.memory is not None
-        made_id = f"s_{record.request_id}"
-        directives = read_directives(self._headers, request.fields, caller, made_id, enabled=enabled)
+        directives = read_directives(self._headers, request.fields, caller, record.request_id, enabled=enabled)
+        directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)
         record.stream, record.session = request.stream, directives.state
         if directives.session is None and directives.state:
             self._common.append(("x-session-state", directives.state))

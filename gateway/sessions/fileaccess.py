@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.errors import SessionLimit, StoreError, StoreUnavailable
+from gateway.sessions.fileheld import tidy
 from gateway.sessions.filelog import Busy, Damaged, LogFile, Torn, set_aside
 from gateway.sessions.filesession import NeedsWrite, SessionFile
 from gateway.sessions.filetree import Tree, make_folder, tag_of
@@ -132,6 +133,9 @@ class Access:
         for path in self._tree.leftovers():
             with suppress(Busy):
                 self.write(path, SessionFile.remove_leftover, create=True)
+        for path in self._tree.held():
+            with suppress(Busy):
+                self.write(path, tidy, create=True)
         self._tree.prune()
         return removed
 

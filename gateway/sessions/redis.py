@@ -9,19 +9,38 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final, Literal, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 from msgspec.structs import replace
 from redis.exceptions import ResponseError
 
-from gateway.errors import SessionChanged, SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
+from gateway.errors import SessionBusy, SessionChanged, SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
 from gateway.sessions import codec
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.deadlines import Deadlines
-from gateway.sessions.redis_fields import Window, append_arguments, load_arguments, read_session, stored_token
+from gateway.sessions.redis_fields import (
+    Window,
+    append_arguments,
+    load_arguments,
+    read_session,
+    reserve_arguments,
+    stored_token,
+)
 from gateway.sessions.redis_index import Entry, Index, read_cursor
 from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
-from gateway.sessions.store import Append, Appended, Head, Listed, Session, SessionKey, Turn
+from gateway.sessions.store import (
+    OUTCOMES,
+    Append,
+    Appended,
+    Head,
+    Limits,
+    Listed,
+    Reservation,
+    Reserved,
+    Session,
+    SessionKey,
+    Turn,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,7 +79,7 @@ class RedisStore:
         self.breaker = breaker or Breaker(time.monotonic)
         self._index = Index(link, prefix)
         self._load, self._append = Script("load"), Script("append")
-        self._flag, self._delete = Script("flag"), Script("delete")
+        self._flag, self._delete, self._reserve = Script("flag"), Script("delete"), Script("reserve")
 
     # ------------------------------------------------------------ turns
 
@@ -94,17 +113,33 @@ class RedisStore:
                 )
             case "gone":
                 raise SessionGone("The session was deleted or has expired while this turn ran.", code="session_gone")
+            case "busy":
+                raise SessionBusy("The turn's reservation ran out and another came between.", code="session_busy")
 
     async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
         args = (number, stored_token(token), int(unconfirmed))
         return bool(await self._within(self._flag.run, self._link, (self._key(key.tag),), *args))
 
     async def delete(self, key: SessionKey) -> bool:
-        keys = (self._key(key.tag), f"{self._prefix}{{{key.tag}}}:d")
+        keys = (self._key(key.tag), *self._beside(key, "d", "l"))
         existed = await self._within(self._delete.run, self._link, keys, int(self._tombstone * 1000))
         with suppress(StoreUnavailable):  # then the entries fall out when they are met
             await self._within(self._index.remove, key)
         return bool(existed)
+
+    # ------------------------------------------------------------ reservations
+
+    async def reserve(self, key: SessionKey, reservation: Reservation) -> Reserved:
+        return await self._within(self._take, key, reservation)
+
+    async def renew(self, key: SessionKey, reservation: Reservation) -> bool:
+        return bool(await self._within(self._hold, key, reservation, "renew"))
+
+    async def release(self, key: SessionKey, reservation: Reservation) -> None:
+        await self._within(self._hold, key, reservation, "free")
+
+    async def admit(self, key: SessionKey, limits: Limits) -> None:
+        await self._within(self._refuse_more, key, limits)
 
     # ------------------------------------------------------------ finding sessions
 
@@ -182,6 +217,10 @@ class RedisStore:
     def _key(self, tag: str) -> str:
         return f"{self._prefix}{{{tag}}}:s"
 
+    def _beside(self, key: SessionKey, *names: str) -> tuple[str, ...]:
+        """Further keys of a session, in its slot."""
+        return tuple(f"{self._prefix}{{{key.tag}}}:{name}" for name in names)
+
     # ------------------------------------------------------------ steps
 
     async def _read(self, key: SessionKey, window: Window) -> Session | None:
@@ -219,16 +258,13 @@ class RedisStore:
 
     async def _put(
         self, key: SessionKey, append: Append, turn: bytes, mark: bytes
-    ) -> Appended | Literal["gone", "changed"]:
+    ) -> Appended | Literal["gone", "changed", "busy"]:
         limits = append.limits
         if append.generation is None:
-            if limits.max_sessions and await self._index.count(key, limits) >= limits.max_sessions:
-                raise SessionLimit(
-                    f"This owner has {limits.max_sessions} sessions, as many as are allowed; delete some.",
-                    code="session_limit",
-                )
+            await self._refuse_more(key, limits)
             await self._index.add(key, limits)
-        keys = (self._key(key.tag), f"{self._prefix}{{{key.tag}}}:d")
+        retry = f"k:{append.reserved.retry}" if append.reserved is not None else "k:"
+        keys = (self._key(key.tag), *self._beside(key, "d", "l", retry))
         reply = await self._append.run(self._link, keys, *append_arguments(key, append, turn, mark))
         match reply:
             case [b"ok", number, generation, revision, trimmed, again, now]:
@@ -238,9 +274,31 @@ class RedisStore:
                 return "gone"
             case [b"changed"]:
                 return "changed"
+            case [b"busy"]:
+                return "busy"
             case [b"format", version]:
                 codec.refuse_newer(version)
         raise ValueError(reply)
+
+    async def _take(self, key: SessionKey, reservation: Reservation) -> Reserved:
+        found = await self._hold(key, reservation, "take")
+        if isinstance(found, int):
+            return Reserved("stored", found)
+        for outcome in OUTCOMES:
+            if found == outcome.encode():
+                return Reserved(outcome)
+        raise ValueError(found)
+
+    async def _hold(self, key: SessionKey, reservation: Reservation, verb: str) -> Any:  # noqa: ANN401
+        keys = (self._key(key.tag), *self._beside(key, "l", f"k:{reservation.retry}"))
+        return await self._reserve.run(self._link, keys, *reserve_arguments(verb, reservation))
+
+    async def _refuse_more(self, key: SessionKey, limits: Limits) -> None:
+        if limits.max_sessions and await self._index.count(key, limits) >= limits.max_sessions:
+            raise SessionLimit(
+                f"There are {limits.max_sessions} sessions, as many as this key may have; delete some.",
+                code="session_limit",
+            )
 
     async def _list(self, owner: str | None, before: Entry | None, limit: int) -> Listed:
         await self._index.flush()
