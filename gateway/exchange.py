@@ -53,9 +53,13 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
         message = f"There is no model {ask.request.model!r} here; GET /v1/models lists those that there are."
         raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
     record.model = route.name
+    if not route.targets:
+        message = f"Every provider of {route.name!r} is switched off."
+        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
     aligned, cut, pin = (recall.aligned, recall.cut, recall.pin) if recall else (None, 0, None)
     wish = Wish((pin.provider, pin.credential) if pin else None, ask.affinity, next(gateway.turns))
-    fitting = Fitting(ask.client, ask.request, aligned, cut=cut, max_turns=gateway.max_turns)
+    tag = recall.ask.key.tag if recall else ""
+    fitting = Fitting(ask.client, ask.request, aligned, cut=cut, max_turns=gateway.max_turns, tag=tag)
     refusal: UpstreamError | None = None
     for target in plan(route, wish, gateway.fleet.state()):
         trial = await gateway.fleet.enter(target)
