@@ -322,6 +322,7 @@ class Memory:
             stop=(answered.reply.stop or Stop.END).value if not answered.incomplete else "",
             elapsed=round(answered.elapsed * 1000),
             incomplete=answered.incomplete,
+            replaced=aligned.replaced,
         )
         head = recall.head
         return Append(
