@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
@@ -11,12 +11,12 @@ from itertools import count
 from pathlib import Path
 
 import httpx
-import msgspec
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Scope
+from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway.api.auth import Callers
@@ -29,8 +29,13 @@ from gateway.config import Config
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
 from gateway.dialects.registry import DIALECTS
+from gateway.errors import StoreUnavailable
+from gateway.fleet.file_board import FileBoard
+from gateway.fleet.fleet import Fleet
+from gateway.fleet.limits import Limits
+from gateway.fleet.redis_board import RedisBoard
+from gateway.logs import ExchangeLog
 from gateway.metrics import Metrics, Record
-from gateway.routing.health import Health
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.file import FileStore
@@ -48,6 +53,10 @@ POSTS = {
 }
 MODELS = ("/v1/models", "/v1beta/models")
 """Listed with GET; below them Gemini's methods are POSTs."""
+
+
+TOMBSTONE_GRACE = 60.0
+"""Seconds beyond a request's deadline for which a deleted session is kept from coming back (rule S11)."""
 
 
 def create_app(
@@ -68,9 +77,10 @@ def create_app(
     metrics = Metrics(registry or REGISTRY)
     table, callers, readiness = Table(config), Callers(config), Readiness()
     upstream = Upstream(config, transport or Transport())
+    fleet, limits = make_fleet(config, alone=sessions is not None)
     gateway = Gateway(
         table=table,
-        health=Health(),
+        fleet=fleet,
         upstream=upstream,
         memory=Memory(store, config, metrics, time.perf_counter),
         turns=count(),
@@ -78,23 +88,26 @@ def create_app(
         max_turns=config.history.max_turns,
         wall=time.time,
     )
-    tell = finished or log_line
-
-    def observe(record: Record) -> None:
-        metrics.observe(record)
-        tell(record)
-
-    inference = Inference(config=config, gateway=gateway, callers=callers, metrics=metrics, finished=observe)
+    lines = ExchangeLog(sys.stderr.buffer)
+    inference = Inference(
+        config=config,
+        gateway=gateway,
+        callers=callers,
+        limits=limits,
+        metrics=metrics,
+        finished=_both(metrics.observe, finished or lines.add),
+    )
     registries = partial(_gathered, metrics, metrics_directory)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await _begin(store, fleet, limits)
         try:
             yield
         finally:
             readiness.draining = True
-            await upstream.close()
-            await store.close()
+            for part in (limits, fleet, upstream, store, lines):
+                await part.close()
 
     return Litestar(
         route_handlers=[
@@ -107,6 +120,22 @@ def create_app(
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
     )
+
+
+def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> Callable[[Record], None]:
+    def tell(record: Record) -> None:
+        first(record)
+        second(record)
+
+    return tell
+
+
+async def _begin(store: SessionStore, fleet: Fleet, limits: Limits) -> None:
+    if isinstance(store, RedisStore):
+        with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
+            await store.check()
+    fleet.start()
+    limits.start()
 
 
 def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
@@ -126,16 +155,30 @@ def _management_key(config: Config) -> bytes | None:
 
 def make_store(config: Config) -> SessionStore:
     """The configured session store."""
+    tombstone = config.routing.deadline + TOMBSTONE_GRACE
     if config.sessions.store == "redis":
         redis = config.sessions.redis
-        return RedisStore(connect(redis), prefix=redis.prefix, timeout=redis.timeout, breaker=Breaker(time.monotonic))
-    return FileStore(str(Path(config.sessions.file.directory).expanduser()))
+        return RedisStore(
+            connect(redis),
+            prefix=redis.prefix,
+            timeout=float(redis.timeout),
+            tombstone=tombstone,
+            breaker=Breaker(time.monotonic),
+        )
+    return FileStore(str(Path(config.sessions.file.directory).expanduser()), tombstone=tombstone)
 
 
-def log_line(record: Record) -> None:
-    """One JSON line an exchange on standard error: no message content, no keys."""
-    sys.stderr.buffer.write(msgspec.json.encode(record) + b"\n")
-    sys.stderr.buffer.flush()
+def make_fleet(config: Config, *, alone: bool) -> tuple[Fleet, Limits]:
+    """What this worker shares with the others: through Redis where sessions are there, else cool-downs by a file."""
+    if alone:
+        return Fleet(None, time.monotonic), Limits(None, time.monotonic)
+    if config.sessions.store == "redis":
+        redis = config.sessions.redis
+        board = RedisBoard(connect(replace(redis, connections=1)), prefix=redis.prefix, timeout=redis.timeout)
+        limits = Limits(connect(redis), time.monotonic, prefix=redis.prefix, timeout=redis.timeout)
+        return Fleet(board, time.monotonic), limits
+    board_file = FileBoard(Path(config.sessions.file.directory).expanduser())
+    return Fleet(board_file, time.monotonic), Limits(None, time.monotonic)
 
 
 def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:

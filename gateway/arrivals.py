@@ -29,7 +29,7 @@ async def arrivals(turn: Open) -> AsyncGenerator[tuple[bytes, list[Event]]]:
     if answer.decoder is None or answer.pieces is None:  # a provider that does not stream
         yield b"", events_of(answer.reply or Reply())
         return
-    _, idle = turn.gateway.upstream.timeouts(answer.target)
+    idle = turn.gateway.upstream.timeouts(answer.target).idle
     yield answer.data, answer.events
     try:
         while True:

@@ -1,5 +1,6 @@
 """The nouns of one exchange: what is asked, where the answer goes, what serves it."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Protocol
 
@@ -10,13 +11,17 @@ from gateway.conversation import Event, Failed, Reply
 from gateway.dialects.dialect import Dialect, RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
 from gateway.dialects.sse import WholeEvents
 from gateway.errors import GatewayError, UpstreamError
+from gateway.fleet.fleet import Fleet, Trial
 from gateway.metrics import Record
-from gateway.routing.health import Health
 from gateway.routing.table import Route, Table, Target
 from gateway.sessions.fitting import Fitted
 from gateway.sessions.memory import Memory, Recall, SessionAsk
 from gateway.upstream import Upstream
 from gateway.watch import Watch
+
+_NAME = re.compile(r"[\w.:*\[\]-]{1,80}", re.ASCII)
+"""What may stand in a header of the names that a client made up."""
+_LONGEST = 1024
 
 
 class Ask(Struct, frozen=True, kw_only=True):
@@ -60,7 +65,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
     """What every exchange of a worker works with. `turns` counts requests, `wall` tells Unix seconds."""
 
     table: Table
-    health: Health
+    fleet: Fleet
     upstream: Upstream
     memory: Memory | None
     turns: Iterator[int]
@@ -76,6 +81,7 @@ class Answer(Struct, kw_only=True):
     """
 
     target: Target
+    trial: Trial
     fitted: Fitted
     response: httpx.Response
     started: float
@@ -85,6 +91,14 @@ class Answer(Struct, kw_only=True):
     reply: Reply | None = None
     decoder: ReplyDecoder | None = None
     pieces: AsyncIterator[bytes] | None = None
+
+    def note(self, record: Record, now: float) -> None:
+        """What the record of the exchange says of who serves it."""
+        target, fitted = self.target, self.fitted
+        record.provider, record.provider_dialect, record.upstream_model = target.provider, target.dialect, target.model
+        record.dropped, record.injected, record.trimmed = fitted.dropped, fitted.injected, fitted.trimmed
+        if self.decoder is not None:
+            record.first = now - self.started
 
 
 class Open(Struct, frozen=True, kw_only=True):
@@ -127,7 +141,9 @@ class Open(Struct, frozen=True, kw_only=True):
             ("x-gateway-attempts", str(len(self.record.attempts))),
         ]
         if self.answer.fitted.dropped:
-            told.append(("x-gateway-dropped", ", ".join(self.answer.fitted.dropped)))
+            told.append(
+                ("x-gateway-dropped", ", ".join(filter(_NAME.fullmatch, self.answer.fitted.dropped))[:_LONGEST])
+            )
         return told + (self.recall.headers(self.answer.fitted) if self.recall else [])
 
 

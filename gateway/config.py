@@ -6,15 +6,18 @@ An unknown key is an error. What is not built yet is accepted at its default and
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, cast
 
 import msgspec
 import yaml
 from msgspec import Struct, field
 
+from gateway.checks import problems
+from gateway.explain import dotted, explain
+
 ProviderKind = Literal["openai", "openai-responses", "anthropic", "gemini"]
 SessionMode = Literal["history", "affinity", "off"]
+Strategy = Literal["round-robin", "weighted", "least-busy"]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -50,6 +53,14 @@ class Server(_Base, frozen=True):
     shutdown_grace: Duration = Duration(60)
 
 
+class KeyLimits(_Base, frozen=True):
+    """How much one client key may use, over the whole fleet; 0 for no limit. Tokens: of prompts and replies."""
+
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    concurrency: int = 0
+
+
 class ClientKey(_Base, frozen=True):
     """A key that clients use. Exactly one of `key` and `sha256` (hex of the key's SHA-256)."""
 
@@ -59,6 +70,7 @@ class ClientKey(_Base, frozen=True):
     owner: str = ""
     models: tuple[str, ...] = ("*",)
     sessions: SessionMode = "history"
+    limits: KeyLimits = KeyLimits()
 
 
 class Auth(_Base, frozen=True):
@@ -125,9 +137,13 @@ class History(_Base, frozen=True):
 
 
 class Routing(_Base, frozen=True):
-    """How a target is chosen and how often another one is tried."""
+    """How a target is chosen and how often another one is tried.
 
-    strategy: Literal["round-robin", "weighted", "least-busy"] = "round-robin"
+    Of equals, for requests that belong to no session: `round-robin` takes them in turn by weight, `weighted` draws by
+    weight, `least-busy` takes the one with the fewest requests in flight for its weight, as this worker counts them.
+    """
+
+    strategy: Strategy = "round-robin"
     attempts: int = 3
     deadline: Duration = Duration(600)
 
@@ -139,19 +155,24 @@ class Streaming(_Base, frozen=True):
 
 
 class Timeouts(_Base, frozen=True):
-    """Limits of one attempt: to connect, to the first event or the reply, between two pieces of a stream."""
+    """Limits of one attempt: to connect, to the first event of a stream, to a whole reply, between two events."""
 
     connect: Duration = Duration(5)
     first_event: Duration = Duration(120)
+    reply: Duration = Duration(300)
     idle: Duration = Duration(60)
 
 
 class Credential(_Base, frozen=True):
-    """One account at a provider. `id` names it in logs; made from its place in the list if absent."""
+    """One account at a provider. `id` names it in logs; made from its place in the list if absent.
+
+    `concurrency`: at most so many requests at once from one worker, 0 for no limit.
+    """
 
     key: str
     id: str = ""
     weight: int = 1
+    concurrency: int = 0
 
 
 class Provider(_Base, frozen=True):
@@ -199,10 +220,6 @@ class Config(_Base, frozen=True):
 
 NOT_YET: dict[str, str] = {
     "management.port": "a port of its own for management",
-    "sessions.conflict": "refusing a second turn at once",
-    "sessions.max_sessions": "a limit of sessions per owner",
-    "sessions.redis.mode": "Redis Sentinel and Cluster",
-    "routing.strategy": "other strategies than round-robin",
 }
 """Settings that are accepted at their default only, until they are built."""
 
@@ -288,7 +305,7 @@ def _substitute(tree: Any, environ: Mapping[str, str], path: str) -> Any:  # noq
             return found
         if has_default:
             return default
-        raise ConfigError(f"{_dotted(path)}: ${{{name}}} has no value; set it, or write ${{{name}:-default}}.")
+        raise ConfigError(f"{dotted(path)}: ${{{name}}} has no value; set it, or write ${{{name}:-default}}.")
 
     return _VARIABLE.sub(value_of, tree)
 
@@ -316,52 +333,13 @@ def _size(value: object) -> Size:
 
 
 def _convert(tree: dict[str, Any]) -> Config:
+    def convert(value: object, kind: Any) -> Any:  # noqa: ANN401 - types are values here
+        return msgspec.convert(value, kind, strict=False, dec_hook=_hook)
+
     try:
-        return msgspec.convert(tree, Config, strict=False, dec_hook=_hook)
+        return cast("Config", convert(tree, Config))
     except msgspec.ValidationError as exc:
-        message, _, path = str(exc).partition(" - at `")
-        raise ConfigError(_explain(message, path.rstrip("`"))) from None
-
-
-def _explain(message: str, path: str) -> str:
-    place = _dotted(path)
-    unknown = re.search(r"unknown field `(.+)`", message)
-    if unknown is None:
-        return f"{place}: {message}" if place else message
-    name = unknown[1]
-    where = f"{place}.{name}" if place else name
-    known = _fields_at(path)
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}."
-    return f"{where}: there is no such key; {hint}"
-
-
-def _dotted(path: str) -> str:
-    return path.removeprefix("$").removeprefix(".")
-
-
-def _fields_at(path: str) -> list[str]:
-    kind: Any = Config
-    for step in re.findall(r"\.([^.\[\]]+)|\[[^\]]*\]", path):
-        kind = _step(kind, step)
-    structs = list(_structs(kind))
-    return sorted({name for struct in structs for name in struct.__struct_fields__})
-
-
-def _step(kind: Any, step: str) -> Any:  # noqa: ANN401 - types are values here
-    for struct in _structs(kind):
-        if step in struct.__struct_fields__:
-            return get_type_hints(struct)[step]
-    arguments = [argument for argument in get_args(kind) if argument not in (str, type(None), ...)]
-    return arguments[-1] if arguments else kind
-
-
-def _structs(kind: Any) -> Iterator[type[Struct]]:  # noqa: ANN401 - types are values here
-    if isinstance(kind, type) and issubclass(kind, Struct):
-        yield kind
-    else:
-        for argument in get_args(kind):
-            yield from _structs(argument)
+        raise ConfigError(explain(exc, tree, Config, convert)) from None
 
 
 # ---------------------------------------------------------------- checking
@@ -369,7 +347,7 @@ def _structs(kind: Any) -> Iterator[type[Struct]]:  # noqa: ANN401 - types are v
 
 def check(config: Config) -> None:
     """What types cannot say. Raises ConfigError with the first mistake."""
-    for problem in (*_early(config), *_server(config), *_keys(config), *_sessions(config), *_routes(config)):
+    for problem in (*_early(config), *problems(config)):
         raise ConfigError(problem)
 
 
@@ -384,109 +362,3 @@ def _at(config: object, path: str) -> object:
     for name in path.split("."):
         config = getattr(config, name)
     return config
-
-
-def _server(config: Config) -> Iterator[str]:
-    server = config.server
-    if not 0 <= server.port <= 65535:  # noqa: PLR2004 - TCP
-        yield f"server.port: a port is 0 to 65535, not {server.port}."
-    if server.workers < 1:
-        yield "server.workers: at least 1."
-    if server.max_concurrency < 1:
-        yield "server.max_concurrency: at least 1."
-    for path in ("routing.attempts", "history.max_turns", "sessions.max_turns", "server.max_body"):
-        if _at(config, path) < 1:  # type: ignore[operator]
-            yield f"{path}: at least 1."
-    open_to_all = config.auth.mode == "keys" and not config.auth.keys
-    if open_to_all and server.host not in ("127.0.0.1", "localhost", "::1"):
-        yield (
-            f"server.host: {server.host} is reachable from outside and there are no client keys; "
-            "add auth.keys, or say auth.mode: none on purpose."
-        )
-
-
-def _keys(config: Config) -> Iterator[str]:
-    seen: set[str] = set()
-    for i, key in enumerate(config.auth.keys):
-        path = f"auth.keys[{i}]"
-        if bool(key.key) == bool(key.sha256):
-            yield f"{path}: give exactly one of `key` and `sha256`."
-        if key.id in seen:
-            yield f"{path}.id: {key.id!r} is there twice."
-        if key.key and key.key == key.id:
-            yield f"{path}.id: it appears in logs, so it must not be the key itself."
-        seen.add(key.id)
-        yield from _hex(key.sha256, f"{path}.sha256")
-    if config.management.key and config.management.sha256:
-        yield "management: give only one of `key` and `sha256`."
-    yield from _hex(config.management.sha256, "management.sha256")
-
-
-def _hex(digest: str, path: str) -> Iterator[str]:
-    if digest and not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
-        yield f"{path}: a SHA-256 is 64 hexadecimal digits."
-
-
-def _sessions(config: Config) -> Iterator[str]:
-    sessions = config.sessions
-    for name in ("ttl", "max_age"):
-        if getattr(sessions, name) <= 0:
-            yield f"sessions.{name}: must be longer than nothing."
-    if sessions.max_bytes < 1024:  # noqa: PLR2004 - less would hold no turn
-        yield "sessions.max_bytes: at least 1KiB."
-    if sessions.store == "redis" and not re.match(r"(rediss?|unix)://", sessions.redis.url):
-        yield "sessions.redis.url: it starts with redis://, rediss:// or unix://."
-    yield from _redis(sessions.redis)
-
-
-def _redis(redis: RedisSessions) -> Iterator[str]:
-    if re.search(r"[{}\s]", redis.prefix):
-        yield "sessions.redis.prefix: no braces and no spaces."
-    if redis.connections < 1:
-        yield "sessions.redis.connections: at least 1."
-    for name in ("timeout", "connect_timeout"):
-        if getattr(redis, name) <= 0:
-            yield f"sessions.redis.{name}: must be longer than nothing."
-    if redis.mode == "single" and "," in redis.url.rpartition("@")[2].partition("?")[0]:
-        yield "sessions.redis.url: several servers need `mode: sentinel` or `mode: cluster`."
-    if redis.mode != "single" and redis.url.startswith("unix:"):
-        yield "sessions.redis.url: unix:// is for `mode: single`."
-    if redis.mode == "cluster" and re.search(r"[^/]/[1-9]", redis.url.rpartition("@")[2]):
-        yield "sessions.redis.url: Redis Cluster has database 0 only."
-    default = RedisSessions()
-    for name in ("sentinel_master", "sentinel_username", "sentinel_password"):
-        if redis.mode != "sentinel" and getattr(redis, name) != getattr(default, name):
-            yield f"sessions.redis.{name}: only for `mode: sentinel`."
-
-
-def _routes(config: Config) -> Iterator[str]:
-    for name, provider in config.providers.items():
-        yield from _provider(name, provider)
-    for name, model in config.models.items():
-        if not model.targets:
-            yield f"models.{name}: at least one target."
-        if "*" in name and (not name.endswith("*") or name.count("*") > 1):
-            yield f"models.{name}: a wildcard is a `*` at the end."
-        for i, target in enumerate(model.targets):
-            yield from _target(config, name, target, f"models.{name}.targets[{i}]")
-
-
-def _provider(name: str, provider: Provider) -> Iterator[str]:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
-        yield f"providers.{name}: a name is letters, digits, dots, dashes and underscores."
-    if not re.match(r"https?://[^/]", provider.base_url):
-        yield f"providers.{name}.base_url: it starts with http:// or https://, and is {provider.base_url!r}."
-    for i, key in enumerate(provider.keys):
-        if isinstance(key, Credential) and key.weight < 1:
-            yield f"providers.{name}.keys[{i}].weight: at least 1."
-
-
-def _target(config: Config, name: str, target: Target, path: str) -> Iterator[str]:
-    if target.provider not in config.providers:
-        near = get_close_matches(target.provider, config.providers, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "define it under `providers`."
-        yield f"{path}.provider: there is no provider {target.provider!r}; {hint}"
-    if target.weight < 1:
-        yield f"{path}.weight: at least 1."
-    if "*" in target.model and not name.endswith("*"):
-        yield f"{path}.model: `*` needs a wildcard in the model's name."

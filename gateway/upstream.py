@@ -8,7 +8,7 @@ from typing import cast
 
 import httpx
 
-from gateway.config import Config
+from gateway.config import Config, Timeouts
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import Kind, UpstreamError
 from gateway.routing.table import Target
@@ -30,10 +30,9 @@ class Upstream:
         self._transport = transport
         self._endpoints: dict[tuple[str, str, str, bool], Endpoint] = {}
 
-    def timeouts(self, target: Target) -> tuple[float, float]:
-        """Seconds to the first event or the reply, and between two pieces of a stream."""
-        timeouts = self._providers[target.provider].timeouts
-        return timeouts.first_event, timeouts.idle
+    def timeouts(self, target: Target) -> Timeouts:
+        """The limits of one attempt at a target."""
+        return self._providers[target.provider].timeouts
 
     async def send(self, target: Target, body: bytes, forwarded: Mapping[str, str], *, stream: bool) -> httpx.Response:
         """Send a conversation; the response's status is good, its body unread. `forwarded` are the client's headers.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import randrange
+from random import SystemRandom
 from typing import Any
 
 import redis
@@ -34,7 +34,7 @@ def binary() -> str | None:
     return shutil.which("redis-server") or shutil.which("valkey-server")
 
 
-def wait(ready: Callable[[], Any], seconds: float = 20) -> None:
+def wait(ready: Callable[[], Any], seconds: float = 60) -> None:
     """Until `ready` is true; an unreachable server is not."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -46,9 +46,9 @@ def wait(ready: Callable[[], Any], seconds: float = 20) -> None:
 
 
 def free_port() -> int:
-    """A port that is free now, low enough for a cluster's second port."""
+    """A port that is free now, below those that the system gives out, as is a cluster's second port 10000 above."""
     while True:
-        port = randrange(20000, 45000)
+        port = SystemRandom().randrange(10000, 20000)  # test processes beside this one must not draw the same
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

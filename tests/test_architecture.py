@@ -9,7 +9,16 @@ ROOT = Path(__file__).parent.parent / "gateway"
 FILES = sorted(ROOT.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in FILES]
 
-PURE = ("conversation.py", "errors.py", "dialects/", "routing/", "sessions/history.py", "config.py")
+PURE = (
+    "conversation.py",
+    "errors.py",
+    "dialects/",
+    "routing/",
+    "sessions/history.py",
+    "config.py",
+    "checks.py",
+    "explain.py",
+)
 IMPURE_MODULES = {
     "asyncio", "anyio", "socket", "time", "random", "secrets", "uuid", "os", "subprocess", "threading", "redis",
     "httpx", "aiohttp", "litestar", "uvicorn", "logging", "pathlib", "tempfile",
@@ -22,9 +31,10 @@ LAYERS = [
     {"gateway.exchange", "gateway.passthrough"},
     {"gateway.arrivals"},
     {"gateway.ask"},
+    {"gateway.fleet"},
     {"gateway.upstream", "gateway.metrics", "gateway.sessions", "gateway.watch"},
     {"gateway.dialects", "gateway.routing"},
-    {"gateway.conversation", "gateway.config"},
+    {"gateway.conversation", "gateway.config", "gateway.checks", "gateway.explain"},
     {"gateway.errors"},
 ]
 

@@ -46,8 +46,14 @@ def test_the_commented_file_shows_every_setting_at_its_default():
     ours = tree_of(parse(COMMENTED.read_text(), {}))
     for section in ("server", "auth", "sessions", "history", "routing", "streaming"):
         shown, wanted = leaves(given[section]), leaves(default[section])
-        assert {leaf for leaf in wanted if ".".join((section, *leaf)) not in NOT_YET} == set(shown), section
+        assert {leaf for leaf in wanted if not later(section, *leaf)} == set(shown), section
         assert leaves(ours[section]) == wanted, section
+
+
+def later(*path: str) -> bool:
+    """Whether a setting has no meaning yet: it is refused, or belongs to a mode that is."""
+    sentinel = path[-1].startswith("sentinel_") and "sessions.redis.mode" in NOT_YET
+    return sentinel or ".".join(path) in NOT_YET
 
 
 def tree_of(config: Config) -> Any:

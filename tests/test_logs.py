@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from gateway import logs
-from gateway.config import parse
+from gateway.config import Config, RedisSessions, Sessions, parse
 
 CONFIG = """
 auth: {keys: [{id: a, key: client-key-1}]}
 management: {key: management-key-1}
-sessions: {redis: {url: "redis://:redis-password-1@h/0", sentinel_password: sentinel-password-1}}
+sessions: {redis: {url: "redis://:redis-password-1@h/0"}}
 providers:
   one: {kind: openai, base_url: https://h/v1, keys: [provider-key-1, {key: provider-key-2}],
         headers: {api-key: header-secret-1}, query: {code: query-secret-1}, proxy: "http://u:proxy-password-1@p"}
 """
 SECRETS = {
     "client-key-1", "management-key-1", "redis-password-1", "provider-key-1", "provider-key-2", "header-secret-1",
-    "query-secret-1", "sentinel-password-1", "proxy-password-1",
+    "query-secret-1", "proxy-password-1",
 }  # fmt: skip
 
 
@@ -68,6 +68,11 @@ def test_libraries_are_heard_from_warnings_on(stream: io.StringIO):
 
 def test_every_secret_of_the_configuration_is_known():
     assert set(logs.secrets_in(parse(CONFIG, {}))) >= SECRETS
+
+
+def test_the_password_of_the_sentinels_is_a_secret_too():
+    sessions = Sessions(redis=RedisSessions(sentinel_password="sentinel-password-1"))
+    assert "sentinel-password-1" in logs.secrets_in(Config(sessions=sessions))
 
 
 @pytest.mark.parametrize("secret", sorted(SECRETS))

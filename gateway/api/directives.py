@@ -1,19 +1,24 @@
 """What a request's headers and body say about its session: an id, a mode, or only where it belongs."""
 
+import hmac
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Literal, cast
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from gateway.api.auth import Caller
+from gateway.dialects.dialect import Request
 from gateway.errors import GatewayError, Kind
 from gateway.sessions.history import Mode
 from gateway.sessions.memory import SessionAsk
 from gateway.sessions.store import SessionKey
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+RETRY_KEY = re.compile(r"[\x20-\x7e]{1,256}", re.ASCII)
 USER = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 AGENT_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "thread-id", "x-session-affinity")
 """Coding agents send these and keep their own history, so that alone they mean affinity only (design section 3)."""
@@ -35,9 +40,9 @@ class Directives(Struct, frozen=True):
 
 
 def read_directives(
-    headers: Mapping[str, str], fields: Mapping[str, Raw], caller: Caller, made_id: str, *, enabled: bool
+    headers: Mapping[str, str], fields: Mapping[str, Raw], caller: Caller, token: str, *, enabled: bool
 ) -> Directives:
-    """Read rule S1's headers and the affinity signals. Raises GatewayError (INVALID)."""
+    """Read rule S1's headers and the affinity signals; `token` is unique. Raises GatewayError (INVALID)."""
     if caller.sessions == "off":
         return Directives(None, "", "")
     given = headers.get("x-session-id")
@@ -48,15 +53,38 @@ def read_directives(
         name = given or signal
         return Directives(None, f"{caller.owner}\0{name}" if name else "", "affinity" if name else "")
     made = given == "new"
-    key = SessionKey(caller.owner, _user(headers), made_id if made else _id(given))
+    key = SessionKey(caller.owner, _user(headers), f"s_{token}" if made else _id(given))
     ask = SessionAsk(
         key=key,
+        token=token,
         mode=cast("Mode", directive),
         turn=_turn(headers),
         retry=headers.get("x-stainless-retry-count", "0") not in ("0", ""),
         made=made,
     )
     return Directives(ask, key.tag, "new")
+
+
+def with_retry_key(directives: Directives, given: str | None, request: Request, body: bytes) -> Directives:
+    """The same with the client's Idempotency-Key (rule S10); without a session it means nothing.
+
+    A new session's id is then made from the key, so that a repeat finds it. Raises GatewayError (INVALID).
+    """
+    ask = directives.session
+    if ask is None or given is None:
+        return directives
+    if RETRY_KEY.fullmatch(given) is None:
+        message = "Idempotency-Key must be 1 to 256 visible ASCII characters."
+        raise GatewayError(Kind.INVALID, message, param="Idempotency-Key")
+    key = ask.key
+    retry_key = sha256(f"{key.owner}\0{key.user}\0{given}".encode()).hexdigest()[:32]
+    if ask.made:
+        key = replace(key, id=f"s_{retry_key}")
+    what = f"{request.dialect}\0{request.model}\0{request.stream}\0{request.query}\0".encode()
+    # Keyed, so that who reads the store cannot try out what the body was.
+    asked = hmac.digest(given.encode(), what + body, "sha256").hex()[:32]
+    ask = replace(ask, key=key, retry_key=retry_key, body=asked, made=False)
+    return Directives(ask, key.tag, directives.state)
 
 
 def _id(given: str) -> str:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from math import ceil
 from secrets import token_hex
+from typing import Literal
 from urllib.parse import unquote
 
 from litestar import asgi
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from gateway.api.auth import Caller, Callers
 from gateway.api.body import read_body
-from gateway.api.directives import read_directives
+from gateway.api.directives import read_directives, with_retry_key
 from gateway.api.outlet import AsgiOutlet
 from gateway.ask import Ask, Gateway
 from gateway.config import Config
@@ -22,10 +23,14 @@ from gateway.dialects import gemini
 from gateway.dialects.dialect import Dialect, Request
 from gateway.dialects.registry import DIALECTS
 from gateway.dialects.sse import COMMENT
-from gateway.errors import GatewayError, Kind
+from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange
+from gateway.fleet.limits import Limits, Ticket, headers, refusal
 from gateway.metrics import Metrics, Record
 from gateway.watch import Watch
+
+BYTES_A_TOKEN = 4
+"""About; where a provider has not counted."""
 
 log = logging.getLogger("gateway")
 
@@ -39,6 +44,7 @@ class Inference(Struct, kw_only=True):
     config: Config
     gateway: Gateway
     callers: Callers
+    limits: Limits
     metrics: Metrics
     finished: Callable[[Record], None]
     active: int = 0
@@ -67,6 +73,8 @@ class _Visit:
         self._record = Record(request_id=token_hex(16), dialect=dialect.NAME)
         self._common = [("x-request-id", self._record.request_id)]
         self._ask: Ask | None = None
+        self._ticket: Ticket | None = None
+        self._size = 0
 
     async def serve(self, open_request: Open, receive: Receive, send: Send) -> None:
         """Everything, with an answer for whatever happens."""
@@ -91,6 +99,8 @@ class _Visit:
         finally:
             self._of.active -= 1
             self._of.metrics.active.dec()
+            if self._ticket is not None:
+                self._of.limits.done(self._ticket, self._tokens())
             out.close()
             self._watch.close()
             self._record.duration = self._watch.now - self._watch.started
@@ -106,18 +116,36 @@ class _Visit:
         caller = self._of.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
         self._record.key, self._record.owner = caller.id, caller.owner
         body = await read_body(receive, self._headers, server.max_body)
-        request = open_request(self._scope, body)
+        request, self._size = open_request(self._scope, body), len(body)
         out.listen(receive)
-        ask = self._ask = self._asked(request, caller)
+        await self._admit(caller)
+        ask = self._ask = self._asked(request, caller, body)
         if request.stream:
             out.stream(*_framing(request))
         await exchange(self._of.gateway, ask, out, self._watch, self._record)
 
-    def _asked(self, request: Request, caller: Caller) -> Ask:
+    async def _admit(self, caller: Caller) -> None:
+        """Count the request by the limits of its key. Raises GatewayError (RATE_LIMITED)."""
+        ticket = await self._of.limits.admit(caller.id, caller.limits, self._record.request_id)
+        if ticket is not None:
+            self._ticket = ticket
+            family: Literal["anthropic", "openai"] = "anthropic" if self._dialect.NAME == "anthropic" else "openai"
+            self._common.extend(headers(ticket, family, self._of.gateway.wall()))
+            if ticket.taken.refused:
+                raise refusal(ticket)
+
+    def _tokens(self) -> int:
+        """What the request has used, by the provider's count; of a reply that was cut off, about its prompt."""
+        usage = self._record.usage
+        if usage is not None:
+            return usage.input + usage.output
+        return self._size // BYTES_A_TOKEN if self._record.provider else 0
+
+    def _asked(self, request: Request, caller: Caller, body: bytes) -> Ask:
         gateway, record = self._of.gateway, self._record
         enabled = gateway.memory is not None
-        made_id = f"s_{record.request_id}"
-        directives = read_directives(self._headers, request.fields, caller, made_id, enabled=enabled)
+        directives = read_directives(self._headers, request.fields, caller, record.request_id, enabled=enabled)
+        directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)
         record.stream, record.session = request.stream, directives.state
         if directives.session is None and directives.state:
             self._common.append(("x-session-state", directives.state))
@@ -135,7 +163,9 @@ class _Visit:
 
     async def _fail(self, error: GatewayError, out: AsgiOutlet) -> None:
         record = self._record
-        record.status, record.error, record.message = error.kind.status, error.kind.label, error.message
+        record.status, record.error = error.kind.status, error.kind.label
+        quoted = isinstance(error, UpstreamError) and error.answer is not None
+        record.message = (error.code or "") if quoted else error.message  # a provider's text may quote the conversation
         if error.kind is Kind.CLIENT_CLOSED or out.done:
             return
         if out.started and self._ask is not None:

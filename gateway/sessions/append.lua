@@ -1,6 +1,6 @@
 -- Stores one turn whole, or refuses and changes nothing. The work is that of the new turn and of what it removes.
 --
--- KEYS 1  the session's hash   2  the tombstone of a delete
+-- KEYS 1  the session's hash   2  the tombstone of a delete   3  the lease   4  the record of a retry key
 -- ARGV 1  the format this gateway writes
 --      2  the exchange's token   3  the generation that was loaded, empty for none   4  the generation if it is made now
 --      5  the revision that was loaded   6  the first turn to replace, 0 for none
@@ -9,9 +9,12 @@
 --      13 the pin: keep, set or drop   14 the pin that was read, empty for none   15 the new pin
 --      16 cost   17 to 22  what is added to the sums: messages, input, output, cached, written, reasoning
 --      23 owner   24 user   25 id
---      26 on  further fields to set, as name and value
+--      26 1: the turn ran under the lease   27 the body's digest, empty if it ran under no retry key
+--      28 milliseconds the retry key is kept, 0 if the turn is incomplete
+--      29 milliseconds since the load that found nothing, empty if that is not known
+--      30 on  further fields to set, as name and value
 --
--- Result  {'gone'}, {'changed'}, {'format', v} or
+-- Result  {'gone'}, {'changed'}, {'busy'}, {'format', v} or
 --         {'ok', number, generation, revision, trimmed turns, 1 if it had been stored before, now in ms}
 --
 -- A mark is stored behind its turn's time (13 digits) and its token (one byte of length, the token).
@@ -36,7 +39,8 @@ local h = redis.call('HMGET', key, 'gen', 'rev', 'first', 'next', 'size', 'creat
   'hold', 'turns', 'cost', 'x:' .. token, unpack(SUMS))
 local made = not h[1]
 if made then
-  if generation ~= '' or redis.call('EXISTS', KEYS[2]) == 1 then
+  local deleted = redis.call('GET', KEYS[2])
+  if generation ~= '' or deleted and (ARGV[29] == '' or tonumber(deleted) >= now - tonumber(ARGV[29])) then
     return {'gone'}
   end
   generation = ARGV[4]
@@ -54,6 +58,18 @@ else
   if replace_from > 0 and ARGV[5] ~= h[2] then
     return {'changed'}
   end
+end
+
+-- The reservation is a fence: refused if it passed to another, or ran out and something was stored since.
+local record = 'r' .. token .. ' ' .. ARGV[27]
+if ARGV[26] == '1' then
+  local lease = redis.call('GET', KEYS[3])
+  if lease and lease ~= token or not lease and (h[2] or '0') ~= ARGV[5] then
+    return {'busy'}
+  end
+end
+if ARGV[27] ~= '' and (redis.call('GET', KEYS[4]) or record) ~= record then
+  return {'busy'}
 end
 
 local revision = (tonumber(h[2]) or 0) + 1
@@ -151,12 +167,23 @@ end
 if ARGV[13] == 'set' and (h[8] or '') == ARGV[14] then
   put('pin', ARGV[15])
 end
-for i = 26, #ARGV do
+for i = 30, #ARGV do
   fields[#fields + 1] = ARGV[i]
 end
 redis.call('HSET', key, unpack(fields))
 if ARGV[13] == 'drop' and (h[8] or '') == ARGV[14] then
   redis.call('HDEL', key, 'pin')
+end
+
+if ARGV[26] == '1' then
+  redis.call('DEL', KEYS[3])
+end
+if ARGV[27] ~= '' then
+  if ARGV[28] == '0' then
+    redis.call('DEL', KEYS[4])
+  else
+    redis.call('SET', KEYS[4], 's' .. string.sub(record, 2), 'PX', ARGV[28])
+  end
 end
 
 local life = math.min(tonumber(ARGV[7]), created + tonumber(ARGV[8]) - now)

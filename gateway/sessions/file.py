@@ -15,12 +15,24 @@ from typing import Final, Literal, Protocol, TypeVar
 from msgspec.structs import replace
 
 from gateway.errors import GatewayError, Kind, SessionGone, SessionTooLarge, StoreUnavailable
-from gateway.sessions import codec
+from gateway.sessions import codec, fileheld
 from gateway.sessions.fileaccess import Access, Place
 from gateway.sessions.filelog import Busy
 from gateway.sessions.filesession import INLINE, Long, SessionFile
 from gateway.sessions.filetree import Tree
-from gateway.sessions.store import Append, Appended, Head, Listed, Session, SessionKey, Turn
+from gateway.sessions.store import (
+    Append,
+    Appended,
+    Head,
+    Limits,
+    Listed,
+    Patch,
+    Reservation,
+    Reserved,
+    Session,
+    SessionKey,
+    Turn,
+)
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -88,7 +100,12 @@ class FileStore:
         path, create = self._tree.path(key), append.generation is None
 
         def work(file: SessionFile) -> tuple[Appended, bool]:
-            return file.append(key, append, turn, mark), file.wasteful
+            if append.reserved is None:
+                return file.append(key, append, turn, mark), file.wasteful
+            fileheld.fence(file, append)
+            appended = file.append(key, append, turn, mark)
+            fileheld.release(file, append.token, append.reserved, stored=not append.turn.incomplete)
+            return appended, file.wasteful
 
         def stored(*, inline: bool) -> tuple[Appended, bool] | None:
             most = append.limits.max_sessions if create else 0
@@ -114,9 +131,44 @@ class FileStore:
 
     async def delete(self, key: SessionKey) -> bool:
         def work(file: SessionFile) -> bool:
+            fileheld.forget(file)
             return file.delete(self._files.now() + self._tombstone)
 
         return await self._run(lambda **_: self._files.write(self._tree.path(key), work, create=True)) or False
+
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        def work(file: SessionFile) -> bool:
+            return file.patch(patch)
+
+        return await self._run(lambda **_: self._files.write(self._tree.path(key), work)) or False
+
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        def work(file: SessionFile) -> bool:
+            return file.put(key, session, over=over)
+
+        path = self._tree.path(key)
+        return await self._run(lambda **_: self._files.write(path, work, create=True), inline=False) or False
+
+    # ------------------------------------------------------------ reservations
+
+    async def reserve(self, key: SessionKey, reservation: Reservation) -> Reserved:
+        found = await self._held(key, lambda file: fileheld.reserve(file, reservation))
+        if found is None:
+            raise StoreUnavailable("The session is locked by another process.")
+        return found
+
+    async def renew(self, key: SessionKey, reservation: Reservation) -> bool:
+        return await self._held(key, lambda file: fileheld.renew(file, reservation)) or False
+
+    async def release(self, key: SessionKey, reservation: Reservation) -> None:
+        await self._held(key, lambda file: fileheld.release(file, reservation.holder, reservation))
+
+    async def admit(self, key: SessionKey, limits: Limits) -> None:
+        if limits.max_sessions:
+            await self._run(lambda **_: self._files.refuse_more(key, limits.max_sessions), inline=False)
+
+    async def _held(self, key: SessionKey, work: Callable[[SessionFile], T]) -> T | None:
+        return await self._run(lambda **_: self._files.write(self._tree.path(key), work, create=True))
 
     # ------------------------------------------------------------ many sessions
 
@@ -127,8 +179,8 @@ class FileStore:
 
         return await self._run(lambda **_: work(), inline=False)
 
-    async def scan(self) -> AsyncIterator[SessionKey]:
-        paths = self._files.walk()
+    async def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        paths = self._files.walk(owner)
         while (keys := await self._run(lambda **_: self._files.keys(paths, _BATCH), inline=False)) is not None:
             for key in keys:
                 yield key
@@ -177,8 +229,15 @@ class FileStore:
         finally:
             del self._rewriting[path]
 
-    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        return await self._run(lambda **_: self._files.count(owner, since), inline=False)
+
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
         after = None if cursor is None else _place_of(cursor)
+        if until is not None and (after is None or after[0] > until):
+            after = until + 1, ""
         heads, last = await self._run(lambda **_: self._files.page(owner, after, limit), inline=False)
         return Listed(heads=tuple(heads), next=None if last is None else f"{last[0]}.{last[1]}")
 

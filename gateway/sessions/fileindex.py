@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.sessions.codec import FRESH, UNCONFIRMED
+from gateway.sessions.codec import FRESH, INCOMPLETE, UNCONFIRMED
 from gateway.sessions.filelog import BLOCK, Batch, Ref
 from gateway.sessions.store import Limits
 
@@ -32,6 +32,11 @@ class Entry(Struct, frozen=True, array_like=True):
     def fresh(self) -> bool:
         """Whether history may be cut in front of it."""
         return bool(self.mark[1] & FRESH)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether its reply was cut short."""
+        return bool(self.mark[1] & INCOMPLETE)
 
     def flagged(self, *, unconfirmed: bool) -> "Entry":
         """The same with the mark's flag set or cleared."""

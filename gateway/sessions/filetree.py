@@ -59,11 +59,18 @@ class Tree:
 
     def leftovers(self) -> Iterator[str]:
         """Session files beside which a rewriting was cut off, perhaps; perhaps it still runs."""
+        return self._beside(".new")
+
+    def held(self) -> Iterator[str]:
+        """Session files, perhaps gone, beside which there are reservations."""
+        return self._beside(".held")
+
+    def _beside(self, suffix: str) -> Iterator[str]:
         for folder in _entries(self.root):
             for part in _entries(folder.path):
                 for entry in _entries(part.path):
-                    if entry.name.endswith(".log.new"):
-                        yield entry.path.removesuffix(".new")
+                    if entry.name.endswith(f".log{suffix}"):
+                        yield entry.path.removesuffix(suffix)
 
     def prune(self) -> None:
         """Remove folders without files."""

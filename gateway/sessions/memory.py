@@ -15,13 +15,26 @@ from gateway.config import Config
 from gateway.conversation import Message, Reply, Said, Stop, ToolCall
 from gateway.dialects.dialect import Dialect, Request
 from gateway.dialects.registry import DIALECTS
-from gateway.errors import GatewayError, Kind, StoreError, StoreUnavailable
+from gateway.errors import GatewayError, Kind, SessionLimit, StoreError, StoreUnavailable
 from gateway.metrics import Metrics, Record
 from gateway.routing.table import Target
 from gateway.sessions.digest import digest
 from gateway.sessions.fitting import Fitted, turn_tokens
 from gateway.sessions.history import Aligned, Asked, Mode, align, has_replies
-from gateway.sessions.store import Append, Appended, Head, Limits, Mark, Pin, Session, SessionKey, SessionStore, Turn
+from gateway.sessions.hold import Hold
+from gateway.sessions.store import (
+    Append,
+    Appended,
+    Head,
+    Limits,
+    Mark,
+    Pin,
+    Reservation,
+    Session,
+    SessionKey,
+    SessionStore,
+    Turn,
+)
 
 log = logging.getLogger("gateway.sessions")
 
@@ -29,9 +42,16 @@ _T = TypeVar("_T")
 
 
 class SessionAsk(Struct, frozen=True, kw_only=True):
-    """What a request's headers say about its session. `made`: the gateway chose the id (`X-Session-ID: new`)."""
+    """What a request's headers say about its session. `made`: the gateway chose the id (`X-Session-ID: new`).
+
+    `token` is unique to the exchange. `retry_key` and `body` are digests of the Idempotency-Key, "" for none, and of
+    the request.
+    """
 
     key: SessionKey
+    token: str = ""
+    retry_key: str = ""
+    body: str = ""
     mode: Mode = "auto"
     turn: int | None = None
     retry: bool = False
@@ -50,7 +70,9 @@ class Recall(Struct, kw_only=True):
     head: Head | None = None
     replayed: Turn | None = None
     committed: Appended | None = None
+    hold: Hold | None = None
     seconds: float = 0.0
+    loaded: float | None = None
 
     @property
     def pin(self) -> Pin | None:
@@ -68,8 +90,9 @@ class Recall(Struct, kw_only=True):
         if self.aligned is not None and fitted is not None:
             history = f"injected={fitted.injected}, trimmed={fitted.trimmed}, replaced={self.aligned.replaced}"
             told.append(("x-session-history", history))
-        if self.committed is not None:
-            told.append(("x-session-turn", str(self.committed.number)))
+        number = self.committed.number if self.committed else self.aligned.replay if self.aligned else None
+        if number is not None:
+            told.append(("x-session-turn", str(number)))
         return told
 
     def note(self, record: Record) -> None:
@@ -139,20 +162,51 @@ class Memory:
             )
         recall = Recall(ask=ask, state="new")
         try:
-            recall.aligned = await self._aligned(asked, recall)
+            if not await self._made_already(recall):
+                recall.aligned = await self._aligned(asked, recall)
         except StoreUnavailable as error:
+            await self.end(recall)
             return self._without(asked, recall, error)
-        if recall.aligned.replay is not None:
+        except BaseException:
+            await self.end(recall)
+            raise
+        if recall.replayed is not None:
             recall.state = "replayed"
         return recall
+
+    async def end(self, recall: Recall) -> None:
+        """The exchange is over, however it ended."""
+        if recall.hold is not None:
+            await recall.hold.end(stored=recall.committed is not None)
+
+    async def _made_already(self, recall: Recall) -> bool:
+        """Reserve what the turn needs for itself; whether its Idempotency-Key has made it before (rule S10)."""
+        ask = recall.ask
+        lease = self._sessions.conflict == "reject" and not ask.made
+        if not (lease or ask.retry_key):
+            return False
+        wish = Reservation(holder=ask.token, lease=lease, retry=ask.retry_key, body=ask.body)
+        recall.hold = Hold(self.store, ask.key, wish)
+        reserved = await self._timed("reserve", recall.hold.take(), recall)
+        if reserved.outcome != "stored":
+            return False
+        recall.replayed = await self._turn(reserved.number, recall)
+        if recall.replayed is None:
+            message = "The turn that this Idempotency-Key made was taken out of the session just now; ask again."
+            raise GatewayError(Kind.CONFLICT, message, code="idempotency_turn_gone", retry_after=1.0)
+        recall.committed = Appended(reserved.number, "", 0, again=True)
+        return True
 
     async def _aligned(self, asked: Asked, recall: Recall) -> Aligned:
         key, replies = recall.ask.key, has_replies(asked)
         wanted = 0 if replies else self._window + 1
         session: Session | None = None
         if not recall.ask.made:
+            recall.loaded = self._clock()
             load = self.store.load(key, turns=wanted, marks=replies or asked.turn is not None, keep=self._keep)
             session = await self._timed("load", load, recall)
+        if session is None and self._limits.max_sessions:
+            await self._admit(recall)
         aligned = align(asked, session)
         if session is None:
             return aligned
@@ -167,6 +221,13 @@ class Memory:
             turns = self.store.turns(key, first=first, count=newest - first + 1)
             return replace(aligned, turns=await self._timed("turns", turns, recall))
         return aligned
+
+    async def _admit(self, recall: Recall) -> None:
+        """Raises GatewayError if the owner has as many sessions as it may have (rule S12)."""
+        try:
+            await self._timed("admit", self.store.admit(recall.ask.key, self._limits), recall)
+        except SessionLimit as full:
+            raise GatewayError(full.kind, full.message, code="session_limit") from None
 
     async def _turn(self, number: int, recall: Recall) -> Turn | None:
         turns = await self._timed("turns", self.store.turns(recall.ask.key, first=number, count=1), recall)
@@ -258,6 +319,8 @@ class Memory:
             pin=answered.pin,
             pin_was=recall.pin,
             messages=len(aligned.question) + len(said),
+            since=None if recall.loaded is None else self._clock() - recall.loaded,
+            reserved=recall.hold.reservation if recall.hold else None,
         )
 
     @staticmethod

@@ -9,19 +9,41 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Final, Literal, ParamSpec, TypeVar
+from secrets import token_hex
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 from msgspec.structs import replace
 from redis.exceptions import ResponseError
 
-from gateway.errors import SessionChanged, SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
+from gateway.errors import SessionBusy, SessionChanged, SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
 from gateway.sessions import codec
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.deadlines import Deadlines
-from gateway.sessions.redis_fields import Window, append_arguments, load_arguments, read_session, stored_token
+from gateway.sessions.redis_edit import STAGED, fields_of, patch_arguments
+from gateway.sessions.redis_fields import (
+    Window,
+    append_arguments,
+    load_arguments,
+    read_session,
+    reserve_arguments,
+    stored_token,
+)
 from gateway.sessions.redis_index import Entry, Index, read_cursor
 from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
-from gateway.sessions.store import Append, Appended, Head, Listed, Session, SessionKey, Turn
+from gateway.sessions.store import (
+    OUTCOMES,
+    Append,
+    Appended,
+    Head,
+    Limits,
+    Listed,
+    Patch,
+    Reservation,
+    Reserved,
+    Session,
+    SessionKey,
+    Turn,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,7 +82,8 @@ class RedisStore:
         self.breaker = breaker or Breaker(time.monotonic)
         self._index = Index(link, prefix)
         self._load, self._append = Script("load"), Script("append")
-        self._flag, self._delete = Script("flag"), Script("delete")
+        self._flag, self._delete, self._reserve = Script("flag"), Script("delete"), Script("reserve")
+        self._patch, self._stage, self._install = Script("patch"), Script("stage"), Script("install")
 
     # ------------------------------------------------------------ turns
 
@@ -94,17 +117,60 @@ class RedisStore:
                 )
             case "gone":
                 raise SessionGone("The session was deleted or has expired while this turn ran.", code="session_gone")
+            case "busy":
+                raise SessionBusy("The turn's reservation ran out and another came between.", code="session_busy")
 
     async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
         args = (number, stored_token(token), int(unconfirmed))
         return bool(await self._within(self._flag.run, self._link, (self._key(key.tag),), *args))
 
     async def delete(self, key: SessionKey) -> bool:
-        keys = (self._key(key.tag), f"{self._prefix}{{{key.tag}}}:d")
+        keys = (self._key(key.tag), *self._beside(key, "d", "l"))
         existed = await self._within(self._delete.run, self._link, keys, int(self._tombstone * 1000))
         with suppress(StoreUnavailable):  # then the entries fall out when they are met
             await self._within(self._index.remove, key)
         return bool(existed)
+
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        if patch.keep is not None:
+            await self._within(self._index.place, key, None, patch.keep)
+        reply = await self._within(self._patch.run, self._link, (self._key(key.tag),), *patch_arguments(patch))
+        match reply:
+            case [b"ok", _]:
+                return True
+            case [b"gone"]:
+                raise SessionGone("The session was deleted or made anew meanwhile.", code="session_gone")
+            case [b"format", version]:
+                codec.refuse_newer(version)
+        return False
+
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        beside = f"{self._prefix}{{{key.tag}}}:w:{token_hex(8)}"
+        count = 0
+        for fields in fields_of(key, session, token_hex(8)):
+            await self._within(self._stage.run, self._link, (beside,), STAGED, *fields)
+            count += len(fields) // 2
+        life = max((session.head.expires - session.head.updated) / 1000, 0.0)
+        await self._within(self._index.place, key, session.head.updated, life)
+        keys, args = (self._key(key.tag), beside), (int(over), session.head.expires, count)
+        done = await self._within(self._install.run, self._link, keys, *args)
+        if done < 0:
+            raise StoreUnavailable("The session took too long to write; try again.", code="store_unavailable")
+        return bool(done)
+
+    # ------------------------------------------------------------ reservations
+
+    async def reserve(self, key: SessionKey, reservation: Reservation) -> Reserved:
+        return await self._within(self._take, key, reservation)
+
+    async def renew(self, key: SessionKey, reservation: Reservation) -> bool:
+        return bool(await self._within(self._hold, key, reservation, "renew"))
+
+    async def release(self, key: SessionKey, reservation: Reservation) -> None:
+        await self._within(self._hold, key, reservation, "free")
+
+    async def admit(self, key: SessionKey, limits: Limits) -> None:
+        await self._within(self._refuse_more, key, limits)
 
     # ------------------------------------------------------------ finding sessions
 
@@ -115,8 +181,8 @@ class RedisStore:
             found += await self._within(self._keys, name, entries[start : start + _CHUNK])
         return [key for key in found if key.id == id]
 
-    async def scan(self) -> AsyncIterator[SessionKey]:
-        for name in self._index.shards():
+    async def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        for name in self._index.shards(owner):
             seen: set[str] = set()
             cursor = -1
             while cursor != 0:
@@ -149,8 +215,15 @@ class RedisStore:
             await self._within(self._index.close)
         await self._link.close()
 
-    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        return await self._within(self._index.total, owner, since)
+
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
         before = read_cursor(cursor) if cursor is not None else None
+        if until is not None and (before is None or before.at > until):
+            before = Entry(until + 1, "")
         return await self._within(self._list, owner, before, max(limit, 1))
 
     async def _policies(self) -> Sequence[str]:
@@ -181,6 +254,10 @@ class RedisStore:
 
     def _key(self, tag: str) -> str:
         return f"{self._prefix}{{{tag}}}:s"
+
+    def _beside(self, key: SessionKey, *names: str) -> tuple[str, ...]:
+        """Further keys of a session, in its slot."""
+        return tuple(f"{self._prefix}{{{key.tag}}}:{name}" for name in names)
 
     # ------------------------------------------------------------ steps
 
@@ -219,16 +296,13 @@ class RedisStore:
 
     async def _put(
         self, key: SessionKey, append: Append, turn: bytes, mark: bytes
-    ) -> Appended | Literal["gone", "changed"]:
+    ) -> Appended | Literal["gone", "changed", "busy"]:
         limits = append.limits
         if append.generation is None:
-            if limits.max_sessions and await self._index.count(key, limits) >= limits.max_sessions:
-                raise SessionLimit(
-                    f"This owner has {limits.max_sessions} sessions, as many as are allowed; delete some.",
-                    code="session_limit",
-                )
+            await self._refuse_more(key, limits)
             await self._index.add(key, limits)
-        keys = (self._key(key.tag), f"{self._prefix}{{{key.tag}}}:d")
+        retry = f"k:{append.reserved.retry}" if append.reserved is not None else "k:"
+        keys = (self._key(key.tag), *self._beside(key, "d", "l", retry))
         reply = await self._append.run(self._link, keys, *append_arguments(key, append, turn, mark))
         match reply:
             case [b"ok", number, generation, revision, trimmed, again, now]:
@@ -238,9 +312,31 @@ class RedisStore:
                 return "gone"
             case [b"changed"]:
                 return "changed"
+            case [b"busy"]:
+                return "busy"
             case [b"format", version]:
                 codec.refuse_newer(version)
         raise ValueError(reply)
+
+    async def _take(self, key: SessionKey, reservation: Reservation) -> Reserved:
+        found = await self._hold(key, reservation, "take")
+        if isinstance(found, int):
+            return Reserved("stored", found)
+        for outcome in OUTCOMES:
+            if found == outcome.encode():
+                return Reserved(outcome)
+        raise ValueError(found)
+
+    async def _hold(self, key: SessionKey, reservation: Reservation, verb: str) -> Any:  # noqa: ANN401
+        keys = (self._key(key.tag), *self._beside(key, "l", f"k:{reservation.retry}"))
+        return await self._reserve.run(self._link, keys, *reserve_arguments(verb, reservation))
+
+    async def _refuse_more(self, key: SessionKey, limits: Limits) -> None:
+        if limits.max_sessions and await self._index.count(key, limits) >= limits.max_sessions:
+            raise SessionLimit(
+                f"There are {limits.max_sessions} sessions, as many as this key may have; delete some.",
+                code="session_limit",
+            )
 
     async def _list(self, owner: str | None, before: Entry | None, limit: int) -> Listed:
         await self._index.flush()

@@ -1,5 +1,6 @@
 """What the scripts of the Redis store are given, and what they answer."""
 
+import math
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any
@@ -9,7 +10,7 @@ from msgspec.structs import force_setattr
 
 from gateway.conversation import Usage
 from gateway.sessions import codec
-from gateway.sessions.store import FORMAT, Append, Head, Mark, Session, SessionKey, Totals, Turn
+from gateway.sessions.store import FORMAT, Append, Head, Mark, Reservation, Session, SessionKey, Totals, Turn
 
 _BUDGET = 1 << 20
 _LONGEST_TOKEN = 200
@@ -67,6 +68,8 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
         key.owner,
         key.user,
         key.id,
+        *_reserved(append),
+        "" if append.since is None else math.ceil(append.since * 1000),
     ]
     for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
         if said is not None:
@@ -78,6 +81,19 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
     if append.cut is not None:
         args += ("cut", append.cut)
     return args
+
+
+def _reserved(append: Append) -> tuple[int, str, int]:
+    wish = append.reserved
+    if wish is None:
+        return 0, "", 0
+    return int(wish.lease), wish.body if wish.retry else "", 0 if append.turn.incomplete else int(wish.kept * 1000)
+
+
+def reserve_arguments(verb: str, wish: Reservation) -> tuple[str | int, ...]:
+    """ARGV of reserve.lua."""
+    holder, body = stored_token(wish.holder), wish.body if wish.retry else ""
+    return verb, holder, int(wish.seconds * 1000), int(wish.lease), body
 
 
 def read_session(reply: list[Any]) -> tuple[Session, int]:
@@ -98,7 +114,7 @@ def read_session(reply: list[Any]) -> tuple[Session, int]:
 def _head(fields: list[Any], expires: int) -> Head:
     codec.refuse_newer(int(fields[0]))
     system, preamble, tools, pin, last, context = fields[14:20]
-    turns, messages, *usage, cost = fields[20:]
+    turns, messages, *usage, cost, kept = fields[20:]
     input_, output, cached, written, reasoning = map(int, usage)
     return Head(
         key=SessionKey(fields[11].decode(), fields[12].decode(), fields[13].decode()),
@@ -124,4 +140,5 @@ def _head(fields: list[Any], expires: int) -> Head:
             cost=float(cost),
         ),
         context=Raw(context or b"{}"),
+        kept=int(kept or 0),
     )

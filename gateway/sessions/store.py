@@ -4,9 +4,9 @@ from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from functools import cached_property
 from hashlib import sha256
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from gateway.conversation import Origin, Said, Usage
 
@@ -92,7 +92,7 @@ class Head(Struct, frozen=True, kw_only=True):
     `generation` is random at creation, `revision` counts every change. `resends` (rule S5): the client keeps its
     own history. `cut` is the first turn that is still injected (rule S13), 0 when nothing was cut.
     `system`, `preamble` and `tools` hold what the newest request brought; `tools.messages` has one item.
-    `size` is the bytes of all stored turns.
+    `size` is the bytes of all stored turns. `kept`: an operator wants it to live until then, 0 if none does.
     """
 
     key: SessionKey
@@ -113,6 +113,7 @@ class Head(Struct, frozen=True, kw_only=True):
     last: Origin | None = None
     totals: Totals = Totals()
     context: Raw = Raw(b"{}")
+    kept: int = 0
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -136,15 +137,43 @@ class Limits(Struct, frozen=True, kw_only=True):
     max_sessions: int = 0
 
 
+LEASE = 15.0
+"""Seconds that a reservation outlives its last renewal: so long does a killed worker's turn stand in the way."""
+KEPT = 3600.0
+"""Seconds that a retry key is remembered after its turn."""
+
+
+class Reservation(Struct, frozen=True, kw_only=True):
+    """What a turn wants for itself while it runs (rules S9 and S10).
+
+    `holder` is the token of the append that it will end in. `lease`: no other turn that wants the session's lease may
+    run beside it. `retry` is a digest of the client's Idempotency-Key ("" for none), `body` one of what was asked;
+    both are of [A-Za-z0-9_-]. It ends `seconds` after its last renewal; once its turn is stored, the retry key leads
+    to that turn for `kept` seconds, as long as the turn lives.
+    """
+
+    holder: str
+    lease: bool = False
+    retry: str = ""
+    body: str = ""
+    seconds: float = LEASE
+    kept: float = KEPT
+
+
 class Append(Struct, frozen=True, kw_only=True):
     """A turn to store, and everything that changes with it in the same step.
 
     `token` is unique to the exchange: the same append sent twice stores once.
-    `generation` is the one that was loaded, None if there was no session; `revision` counts only with `replace_from`.
+    `generation` is the one that was loaded, None if there was no session; `revision`, 0 for none, counts with
+    `replace_from` and with `reserved`.
     `replace_from`: this turn takes the place of all stored turns from that number on; None appends.
     `system`, `preamble`, `tools`: None keeps what the session has. `resends` can be set, never cleared by None.
-    `pin` is set if the session's pin still equals `pin_was` (compare and set); None keeps it. `drop_pin` with the
+    `since` is how many seconds ago the load was that found nothing: a session that was deleted before may be made
+    anew; None means that it is not known. `pin` is set if the session's pin still equals `pin_was` (compare and set);
+    None keeps it. `drop_pin` with the
     same comparison removes it.
+    `reserved` is the reservation that the turn runs under. The append ends it in the same step: the lease is free, and
+    the retry key leads to this turn, or is free again if the turn is `incomplete`.
     """
 
     token: str
@@ -164,6 +193,8 @@ class Append(Struct, frozen=True, kw_only=True):
     drop_pin: bool = False
     messages: int = 0
     cost: float = 0.0
+    since: float | None = None
+    reserved: Reservation | None = None
 
 
 class Appended(Struct, frozen=True):
@@ -174,6 +205,36 @@ class Appended(Struct, frozen=True):
     revision: int
     trimmed: int = 0
     again: bool = False
+
+
+class Patch(Struct, frozen=True, kw_only=True):
+    """What an operator changes in a session, in one step; what is left out stays.
+
+    `generation`: only this one is meant. `keep`: the session lives for so many seconds from now, whatever its turns
+    and `max_age` would give it; further turns can only prolong that. `pin` None removes the pin. `context` is a JSON
+    object. `drop_last`: so many of the newest turns go; the sums stay, since they were paid for.
+    """
+
+    generation: str | None = None
+    keep: float | None = None
+    pin: Pin | UnsetType | None = UNSET
+    context: Raw | None = None
+    drop_last: int = 0
+
+
+Outcome = Literal["granted", "busy", "running", "other", "stored"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+
+class Reserved(Struct, frozen=True):
+    """What became of a wish to run.
+
+    `granted`; `busy`: another turn has the lease; `running`: a turn with this retry key runs; `other`: the retry key
+    was used with another body; `stored`: the retry key made turn `number`. Only `granted` reserves anything.
+    """
+
+    outcome: Outcome
+    number: int = 0
 
 
 class Listed(Struct, frozen=True, kw_only=True):
@@ -187,7 +248,8 @@ class SessionStore(Protocol):
     """Where sessions live. Several processes share one store; each method is one atomic step.
 
     Promised: what `append` returned is seen by every later `load`, from any process. A turn is stored whole or not
-    at all. Numbers are contiguous and never reused while the generation lives. An expired session does not exist.
+    at all. Numbers are contiguous; a turn that replaces takes the number of the first that it replaces. An expired
+    session does not exist.
     Cost is proportional to what is given or returned, never to the history behind it.
 
     Every method raises StoreUnavailable when the store is down, slow or refusing, within the store's own time
@@ -208,9 +270,23 @@ class SessionStore(Protocol):
         """Store a turn, making the session if `generation` is None and there is none.
 
         Raises SessionGone if a generation was loaded and is not there any more, or nothing was loaded and the
-        session was deleted within the last minutes (rule S11); SessionChanged if turns were to be replaced and
+        session was deleted since (rule S11); SessionChanged if turns were to be replaced and
         `revision` is not the current one; SessionLimit; SessionTooLarge if the turn alone exceeds `max_bytes`.
+        Raises SessionBusy if the turn's reservation has passed to another, or has run out and the session has
+        changed since: of two turns that both believed to be alone only one is stored.
         """
+
+    async def reserve(self, key: SessionKey, reservation: Reservation) -> Reserved:
+        """Reserve for one turn, in one step, or say what is in the way. There need be no session yet."""
+
+    async def renew(self, key: SessionKey, reservation: Reservation) -> bool:
+        """Let the reservation last on; False if any of it is not the holder's any more. Nothing is taken back."""
+
+    async def release(self, key: SessionKey, reservation: Reservation) -> None:
+        """Give up what the holder still has of it: its turn failed, and a repeat may run."""
+
+    async def admit(self, key: SessionKey, limits: Limits) -> None:
+        """Raises SessionLimit if `key` has no session and its owner as many as it may have. Two at once may pass."""
 
     async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
         """Set a turn's `unconfirmed` mark, if turn `number` is still the one that `token` appended."""
@@ -236,8 +312,30 @@ class SessionStore(Protocol):
     async def close(self) -> None:
         """Let go of connections and files."""
 
-    def scan(self) -> AsyncIterator[SessionKey]:
-        """Every session there is, in no order, for export."""
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        """Change a session; whether there is one. Not a use: `updated` stays.
 
-    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
-        """A page, newest use first. Raises GatewayError (INVALID) for a cursor that is not ours."""
+        Raises SessionGone if `patch.generation` is given and the session has another.
+        """
+
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        """Make a session whole, with these turns and marks and what the head says, in one step that all see at once.
+
+        `head.first` to `head.next - 1` must be there. The key, `generation` and `revision` are new; times, `expires`
+        and sums are the head's. `over`: in the place of one that is there, whose running turns then find it gone;
+        without it nothing is written over, and False says so. A tombstone does not stand in the way.
+        """
+
+    def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        """Every session there is, or an owner's, in no order: whatever is there from beginning to end, once."""
+
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        """About how many sessions were used last at `since` (Unix milliseconds) or later."""
+
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
+        """A page, newest use first, of those last used at `until` (Unix milliseconds) or before.
+
+        Raises GatewayError (INVALID) for a cursor that is not ours.
+        """

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import AsyncIterator
+from typing import cast
 
 import certifi
 import httpx
@@ -125,8 +126,8 @@ class Transport(httpx.AsyncBaseTransport):
             made = httpx.AsyncHTTPTransport(proxy=proxy, verify=self._tls_context(), limits=limits, trust_env=False)
             self._proxies[proxy] = made
         response = await self._proxies[proxy].handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - its type says it may be a sync one
-        return _response(response.status_code, response.headers.raw, _Closing(response.stream), request)
+        stream = cast("httpx.AsyncByteStream", response.stream)
+        return _response(response.status_code, response.headers.raw, _Closing(stream), request)
 
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""

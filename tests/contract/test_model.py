@@ -161,7 +161,7 @@ class Stores(RuleBasedStateMachine):
         if append.token in {token for _, _, token, _ in model.turns.values()} or append.generation != model.generation:
             self.check(seen, append, self.run(self.stored(store, seen, append)))
 
-    @rule(origin=origin, count=st.integers(2, 12), fresh=fresh)
+    @rule(origin=origin, count=st.sampled_from([2, 3, 20]), fresh=fresh)
     def append_at_once(self, *, origin: int | Seen, count: int, fresh: bool) -> None:
         seen = self.load(origin)
         appends = [self.made(seen, fresh=fresh) for _ in range(count)]
@@ -174,14 +174,15 @@ class Stores(RuleBasedStateMachine):
         for n in in_order:
             self.check(seen, appends[n], results[n])
 
-    @rule(slot=slot, store=store, unconfirmed=st.booleans())
-    def flag(self, *, slot: int, store: int, unconfirmed: bool) -> None:
+    @rule(slot=slot, store=store, unconfirmed=st.booleans(), back=st.sampled_from([0, 0, 1, 20]))
+    def flag(self, *, slot: int, store: int, unconfirmed: bool, back: int) -> None:
         key = self.keys[slot]
         turns = self.models[key].turns
-        number = max(turns, default=0)
+        number = max(turns, default=0) - back
         text, fresh, token, _ = turns.get(number, ("", True, "none", False))
-        assert self.run(self.stores[store].flag(key, number, token, unconfirmed=unconfirmed)) == bool(turns)
-        if turns:
+        there = number in turns
+        assert self.run(self.stores[store].flag(key, number, token, unconfirmed=unconfirmed)) == there
+        if there:
             turns[number] = (text, fresh, token, unconfirmed)
 
     @rule(slot=slot, store=store)

@@ -26,6 +26,7 @@ class Wire:
         self.ends = socket.socketpair()
         self.written = b""
         self.closing = False
+        self.reading = True
 
     def get_extra_info(self, name):
         assert name == "socket"
@@ -36,6 +37,12 @@ class Wire:
 
     def get_write_buffer_size(self):
         return 0
+
+    def pause_reading(self):
+        self.reading = False
+
+    def resume_reading(self):
+        self.reading = True
 
     def is_closing(self):
         return self.closing
@@ -98,3 +105,17 @@ async def test_what_follows_a_response_unasked_does_not_reach_the_next(stray):
         b"0123456789",
         False,
     )
+
+
+async def test_a_connection_is_never_released_while_it_is_held_back():
+    connection = Connection(asyncio.get_running_loop(), lambda _: None, lambda _: None)
+    wire = Wire()
+    connection.connection_made(wire)
+    waiting = asyncio.create_task(connection.exchange(b"request", bodiless=False))
+    await asyncio.sleep(0)
+    connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n" + b"x" * 299_999)
+    assert not wire.reading
+    connection.data_received(b"x")  # decrypted before the reading stopped
+    assert wire.reading
+    assert len(b"".join([part async for part in await waiting])) == 300_000
+    wire.abort()

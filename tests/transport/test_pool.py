@@ -114,6 +114,26 @@ async def test_a_get_that_a_kept_connection_swallowed_is_sent_again(serve, trans
     assert server.connections == 2
 
 
+async def test_a_get_is_sent_again_on_a_new_connection_not_on_another_that_may_be_dead(serve, transport):
+    arrived = asyncio.Barrier(2)
+
+    async def script(peer):
+        await peer.request()
+        if peer.number <= 2:
+            await arrived.wait()  # so that there are two at once
+            await peer.answer()
+            await peer.request()
+            return
+        await peer.answer()
+        await keeping(peer)
+
+    server = await serve(script)
+    endpoint = server.endpoint(method="GET")
+    await asyncio.gather(*(fetch(transport, endpoint.request()) for _ in range(2)))
+    assert await fetch(transport, endpoint.request()) == b"ok"
+    assert server.connections == 3
+
+
 async def test_a_get_is_sent_again_once_only(serve, transport):
     async def script(peer):
         await peer.request()
@@ -126,6 +146,13 @@ async def test_a_get_is_sent_again_once_only(serve, transport):
     with pytest.raises(httpx.RemoteProtocolError):
         await fetch(transport, server.endpoint(method="GET").request())
     assert server.connections == 2
+
+
+async def test_a_get_that_a_new_connection_swallowed_is_reported(serve, transport):
+    server = await serve(answering())
+    with pytest.raises(httpx.RemoteProtocolError):
+        await fetch(transport, server.endpoint(method="GET").request())
+    assert server.connections == 1
 
 
 async def test_a_get_is_not_sent_again_once_a_byte_has_come(serve, transport):
@@ -189,6 +216,7 @@ async def test_idle_connections_are_closed_after_a_while(serve):
         await until(lambda: len(server.finished) == 3)
         (pool,) = transport._pools.values()
         assert not pool._all
+        assert not pool._idle
         assert await fetch(transport, server.endpoint().request(b"{}")) == b"ok"
 
 
@@ -226,6 +254,8 @@ async def test_no_connection_comes_free_in_time(serve):
         await until(lambda: server.connections == 1)
         with pytest.raises(httpx.PoolTimeout):
             await fetch(transport, server.endpoint(connect_timeout=0.05).request(b"{}"))
+        (pool,) = transport._pools.values()
+        assert not pool._waiters
         first.cancel()
 
 
@@ -260,6 +290,35 @@ async def test_who_gives_up_waiting_costs_the_others_nothing(serve):
                 task.cancel()
             assert await asyncio.wait_for(tasks[-1], 5) == b"ok"
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_gives_up_just_when_a_connection_comes_free_passes_it_on(serve):
+    server = await serve(keeping)
+    async with Transport(limit=1) as transport:
+        await fetch(transport, server.endpoint().request(b"{}"))
+        (pool,) = transport._pools.values()
+        connection = pool.reuse()
+        waiting = asyncio.create_task(pool.acquire(5, 5))
+        await asyncio.sleep(0)
+        pool._released(connection)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert pool.reuse() is connection
+
+
+async def test_who_gives_up_just_when_it_may_connect_passes_that_on(serve):
+    server = await serve(keeping)
+    async with Transport(limit=1) as transport:
+        await fetch(transport, server.endpoint().request(b"{}"))
+        (pool,) = transport._pools.values()
+        connection = pool.reuse()
+        waiting = [asyncio.create_task(pool.acquire(5, 5)) for _ in range(2)]
+        await asyncio.sleep(0)
+        connection.abort()
+        waiting[0].cancel()
+        assert (await waiting[1]).fresh
+        assert waiting[0].cancelled()
 
 
 async def test_closing_the_transport_fails_what_is_under_way(serve):

@@ -6,7 +6,7 @@ import pytest
 import zstandard
 
 from gateway.transport import Response
-from tests.transport.conftest import answering, fetch
+from tests.transport.conftest import answering, fetch, until
 
 TEXT = b"data: hello\n\n" * 50
 
@@ -93,6 +93,7 @@ async def test_an_answer_may_come_before_the_request_is_taken(serve, transport):
     server = await serve(script)
     response = await transport.handle_async_request(server.endpoint().request(b"x" * (32 << 20)))
     assert (response.status_code, await response.aread()) == (413, b"much")
+    await until(lambda: server.finished == [1])  # what is left of the request must not precede another one
 
 
 async def test_a_large_request_arrives_whole(serve, transport):

@@ -1,0 +1,136 @@
+"""What types cannot say of a configuration: each problem as a line that names the key and says what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.config import Config, Provider, RedisSessions, Target
+
+
+def problems(config: Config) -> Iterator[str]:
+    """Every mistake, in the order of the file."""
+    yield from _server(config)
+    yield from _keys(config)
+    yield from _sessions(config)
+    yield from _routes(config)
+
+
+def _server(config: Config) -> Iterator[str]:
+    server = config.server
+    if not 0 <= server.port <= 65535:  # noqa: PLR2004 - TCP
+        yield f"server.port: a port is 0 to 65535, not {server.port}."
+    if server.workers < 1:
+        yield "server.workers: at least 1."
+    if server.max_concurrency < 1:
+        yield "server.max_concurrency: at least 1."
+    for path in ("routing.attempts", "history.max_turns", "sessions.max_turns", "server.max_body"):
+        if _at(config, path) < 1:  # type: ignore[operator]
+            yield f"{path}: at least 1."
+    open_to_all = config.auth.mode == "keys" and not config.auth.keys
+    if open_to_all and server.host not in ("127.0.0.1", "localhost", "::1"):
+        yield (
+            f"server.host: {server.host} is reachable from outside and there are no client keys; "
+            "add auth.keys, or say auth.mode: none on purpose."
+        )
+
+
+def _keys(config: Config) -> Iterator[str]:
+    seen: set[str] = set()
+    for i, key in enumerate(config.auth.keys):
+        path = f"auth.keys[{i}]"
+        if bool(key.key) == bool(key.sha256):
+            yield f"{path}: give exactly one of `key` and `sha256`."
+        if key.id in seen:
+            yield f"{path}.id: {key.id!r} is there twice."
+        if key.key and key.key == key.id:
+            yield f"{path}.id: it appears in logs, so it must not be the key itself."
+        seen.add(key.id)
+        yield from _hex(key.sha256, f"{path}.sha256")
+        for name in key.limits.__struct_fields__:
+            if getattr(key.limits, name) < 0:
+                yield f"{path}.limits.{name}: at least 0, which means no limit."
+    if config.management.key and config.management.sha256:
+        yield "management: give only one of `key` and `sha256`."
+    yield from _hex(config.management.sha256, "management.sha256")
+
+
+def _hex(digest: str, path: str) -> Iterator[str]:
+    if digest and not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+        yield f"{path}: a SHA-256 is 64 hexadecimal digits."
+
+
+def _sessions(config: Config) -> Iterator[str]:
+    sessions = config.sessions
+    for name in ("ttl", "max_age"):
+        if getattr(sessions, name) <= 0:
+            yield f"sessions.{name}: must be longer than nothing."
+    if sessions.max_bytes < 1024:  # noqa: PLR2004 - less would hold no turn
+        yield "sessions.max_bytes: at least 1KiB."
+    if sessions.store == "redis" and not re.match(r"(rediss?|unix)://", sessions.redis.url):
+        yield "sessions.redis.url: it starts with redis://, rediss:// or unix://."
+    yield from _redis(sessions.redis)
+
+
+def _redis(redis: RedisSessions) -> Iterator[str]:
+    if re.search(r"[{}\s]", redis.prefix):
+        yield "sessions.redis.prefix: no braces and no spaces."
+    if redis.connections < 1:
+        yield "sessions.redis.connections: at least 1."
+    for name in ("timeout", "connect_timeout"):
+        if getattr(redis, name) <= 0:
+            yield f"sessions.redis.{name}: must be longer than nothing."
+    if redis.mode == "single" and "," in redis.url.rpartition("@")[2].partition("?")[0]:
+        yield "sessions.redis.url: several servers need `mode: sentinel` or `mode: cluster`."
+    if redis.mode != "single" and redis.url.startswith("unix:"):
+        yield "sessions.redis.url: unix:// is for `mode: single`."
+    if redis.mode == "cluster" and re.search(r"[^/]/[1-9]", redis.url.rpartition("@")[2]):
+        yield "sessions.redis.url: Redis Cluster has database 0 only."
+    default = type(redis)()
+    for name in ("sentinel_master", "sentinel_username", "sentinel_password"):
+        if redis.mode != "sentinel" and getattr(redis, name) != getattr(default, name):
+            yield f"sessions.redis.{name}: only for `mode: sentinel`."
+
+
+def _routes(config: Config) -> Iterator[str]:
+    for name, provider in config.providers.items():
+        yield from _provider(name, provider)
+    for name, model in config.models.items():
+        if not model.targets:
+            yield f"models.{name}: at least one target."
+        if "*" in name and (not name.endswith("*") or name.count("*") > 1):
+            yield f"models.{name}: a wildcard is a `*` at the end."
+        for i, target in enumerate(model.targets):
+            yield from _target(config, name, target, f"models.{name}.targets[{i}]")
+
+
+def _provider(name: str, provider: Provider) -> Iterator[str]:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+        yield f"providers.{name}: a name is letters, digits, dots, dashes and underscores."
+    if not re.match(r"https?://[^/]", provider.base_url):
+        yield f"providers.{name}.base_url: it starts with http:// or https://, and is {provider.base_url!r}."
+    for i, key in enumerate(provider.keys):
+        if not isinstance(key, str) and key.weight < 1:
+            yield f"providers.{name}.keys[{i}].weight: at least 1."
+        if not isinstance(key, str) and key.concurrency < 0:
+            yield f"providers.{name}.keys[{i}].concurrency: at least 0, which means no limit."
+
+
+def _target(config: Config, name: str, target: Target, path: str) -> Iterator[str]:
+    if target.provider not in config.providers:
+        near = get_close_matches(target.provider, config.providers, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "define it under `providers`."
+        yield f"{path}.provider: there is no provider {target.provider!r}; {hint}"
+    if target.weight < 1:
+        yield f"{path}.weight: at least 1."
+    if "*" in target.model and not name.endswith("*"):
+        yield f"{path}.model: `*` needs a wildcard in the model's name."
+
+
+def _at(config: object, path: str) -> object:
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
