@@ -23,6 +23,7 @@ from gateway.api.auth import Callers
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
+from gateway.api.own_sessions import own_sessions_router
 from gateway.api.probes import Readiness, probes
 from gateway.ask import Gateway
 from gateway.config import Config
@@ -83,16 +84,8 @@ def create_app(
     table, callers, readiness = Table(config), Callers(config), Readiness()
     upstream = Upstream(config, transport or Transport())
     fleet, limits = make_fleet(config, alone=sessions is not None)
-    gateway = Gateway(
-        table=table,
-        fleet=fleet,
-        upstream=upstream,
-        memory=Memory(opened, config, metrics, time.perf_counter, Digests(seal.digest_keys)),
-        turns=count(),
-        attempts=config.routing.attempts,
-        max_turns=config.history.max_turns,
-        wall=time.time,
-    )
+    memory = Memory(opened, config, metrics, time.perf_counter, Digests(seal.digest_keys))
+    gateway = _gateway(config, table, fleet, upstream, memory)
     lines = ExchangeLog(sys.stderr.buffer)
     inference = Inference(
         config=config,
@@ -117,6 +110,7 @@ def create_app(
     return Litestar(
         route_handlers=[
             *_data_plane(inference, Models(table, callers)),
+            own_sessions_router(opened, callers, DIALECTS),
             management_router(opened, _management_key(config), DIALECTS),
             *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
         ],
@@ -141,6 +135,19 @@ async def _begin(store: SessionStore, fleet: Fleet, limits: Limits) -> None:
             await store.check()
     fleet.start()
     limits.start()
+
+
+def _gateway(config: Config, table: Table, fleet: Fleet, upstream: Upstream, memory: Memory) -> Gateway:
+    return Gateway(
+        table=table,
+        fleet=fleet,
+        upstream=upstream,
+        memory=memory,
+        turns=count(),
+        attempts=config.routing.attempts,
+        max_turns=config.history.max_turns,
+        wall=time.time,
+    )
 
 
 def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
