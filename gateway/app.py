@@ -9,6 +9,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 from litestar import Litestar, Request, Response
@@ -97,16 +98,6 @@ def create_app(
     )
     registries = partial(_gathered, metrics, metrics_directory)
 
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await _begin(store, fleet, limits)
-        try:
-            yield
-        finally:
-            readiness.draining = True
-            for part in (limits, fleet, upstream, store, lines):
-                await part.close()
-
     return Litestar(
         route_handlers=[
             *_data_plane(inference, Models(table, callers)),
@@ -114,7 +105,7 @@ def create_app(
             management_router(opened, _management_key(config), DIALECTS),
             *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
         ],
-        lifespan=[lifespan],
+        lifespan=[partial(_lifespan, readiness, (limits, fleet, upstream, store, lines))],
         openapi_config=None,
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
@@ -129,12 +120,21 @@ def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> 
     return tell
 
 
-async def _begin(store: SessionStore, fleet: Fleet, limits: Limits) -> None:
-    if isinstance(store, RedisStore):
-        with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
-            await store.check()
-    fleet.start()
-    limits.start()
+@asynccontextmanager
+async def _lifespan(readiness: Readiness, parts: tuple[Any, ...], _: Litestar) -> AsyncIterator[None]:
+    """From the first request to the last: what has work of its own is started, and all is closed in this order."""
+    for part in parts:
+        if isinstance(part, RedisStore):
+            with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
+                await part.check()
+        if isinstance(part, Fleet | Limits):
+            part.start()
+    try:
+        yield
+    finally:
+        readiness.draining = True
+        for part in parts:
+            await part.close()
 
 
 def _gateway(config: Config, table: Table, fleet: Fleet, upstream: Upstream, memory: Memory) -> Gateway:
