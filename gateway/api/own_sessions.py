@@ -11,9 +11,9 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import FromPath, QueryParameter, SkipValidation
 from msgspec import Struct
 
-from gateway.api.auth import Callers
 from gateway.api.directives import read_id, read_user
 from gateway.api.management import HANDLERS
+from gateway.api.setup import Current
 from gateway.api.transcript import Dialects, Session, Transcript, session_of, transcript_of
 from gateway.errors import GatewayError, Kind
 from gateway.sessions.store import SessionKey, SessionStore
@@ -94,13 +94,13 @@ class OwnSessions(Controller):
         return Deleted(key.id)
 
 
-def own_sessions_router(store: SessionStore, callers: Callers, dialects: Dialects) -> Router:
+def own_sessions_router(store: SessionStore, current: Current, dialects: Dialects) -> Router:
     """The routes, over a store."""
 
     def whose(request: Request[Any, Any, Any]) -> SessionKey:
         """Whose sessions the caller may see: a key without an id. Raises GatewayError."""
         headers = dict(request.headers)
-        caller = callers.find(headers, request.url.query)
+        caller = current.setup.callers.find(headers, request.url.query)
         if caller.sessions != "history":
             message = "This API key keeps no sessions (sessions: history would)."
             raise GatewayError(Kind.FORBIDDEN, message, code="sessions_off")

@@ -68,6 +68,7 @@ class Recall(Struct, kw_only=True):
     state: str
     aligned: Aligned | None = None
     head: Head | None = None
+    ended: bool = False
     replayed: Turn | None = None
     committed: Appended | None = None
     hold: Hold | None = None
@@ -98,6 +99,7 @@ class Recall(Struct, kw_only=True):
     def note(self, record: Record) -> None:
         """What the record of the exchange says of its session."""
         record.session, record.store = self.state, self.seconds
+        record.session_bytes = self.head.size if self.head else 0
         if self.aligned is not None:
             record.replaced = self.aligned.replaced
 
@@ -176,6 +178,7 @@ class Memory:
                 Kind.TOO_LARGE, f"The messages are larger than a session may be ({self._limits.max_bytes} bytes)."
             )
         recall = Recall(ask=ask, state="new")
+        self._metrics.active_turns.inc()
         try:
             if not await self._made_already(recall):
                 recall.aligned = await self._aligned(asked, recall)
@@ -190,7 +193,10 @@ class Memory:
         return recall
 
     async def end(self, recall: Recall) -> None:
-        """The exchange is over, however it ended."""
+        """The exchange is over, however it ended, or goes on without memory."""
+        if not recall.ended:
+            recall.ended = True
+            self._metrics.active_turns.dec()
         if recall.hold is not None:
             await recall.hold.end(stored=recall.committed is not None)
 
@@ -316,6 +322,7 @@ class Memory:
             stop=(answered.reply.stop or Stop.END).value if not answered.incomplete else "",
             elapsed=round(answered.elapsed * 1000),
             incomplete=answered.incomplete,
+            replaced=aligned.replaced,
         )
         head = recall.head
         return Append(

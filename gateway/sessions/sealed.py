@@ -71,8 +71,8 @@ class SealedStore:
 
     async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
         if self._seal.active:
-            whole = session
-            session = await _run(LONG, lambda: self._sealed_session(whole, key.tag))
+            size, whole = sum(map(_size, session.turns.values())), session
+            session = await _run(size, lambda: self._sealed_session(whole, key.tag))
         return await self._store.write(key, session, over=over)
 
     async def patch(self, key: SessionKey, patch: Patch) -> bool:

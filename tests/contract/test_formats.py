@@ -23,7 +23,6 @@ from tests.contract.format_1 import GONE, KEY, LIMITS, NOW, append_of, mark_of, 
 from tests.contract.making import loaded
 
 FIXTURES = Path(__file__).parent / "fixtures"
-NEWER = bytes([FORMAT + 1])
 
 Opened = Callable[[pytest.FixtureRequest, Path, bool], AbstractAsyncContextManager[SessionStore]]
 
@@ -121,7 +120,7 @@ async def test_what_a_newer_version_stored_is_refused_and_left_alone(
         assert contents(tmp_path) == before
 
 
-def test_values_of_format_1_are_read_and_written_byte_for_byte():
+def test_values_of_format_1_are_read():
     stored = {
         name: bytes.fromhex(data) for name, data in json.loads((FIXTURES / "format-1-codec.json").read_text()).items()
     }
@@ -133,8 +132,6 @@ def test_values_of_format_1_are_read_and_written_byte_for_byte():
     assert codec.decode_pin(stored["pin"]) == format_1.PIN
     assert codec.decode_origin(stored["origin"]) == format_1.ORIGIN
     assert codec.decode_key(stored["key"]) == KEY
-    if FORMAT == 1:
-        assert codec.encode_turn(turn, mark) == (stored["turn"], stored["mark"])
 
 
 def test_what_was_sealed_opens():
