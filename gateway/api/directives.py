@@ -53,7 +53,7 @@ def read_directives(
         name = given or signal
         return Directives(None, f"{caller.owner}\0{name}" if name else "", "affinity" if name else "")
     made = given == "new"
-    key = SessionKey(caller.owner, _user(headers), f"s_{token}" if made else _id(given))
+    key = SessionKey(caller.owner, read_user(headers), f"s_{token}" if made else read_id(given))
     ask = SessionAsk(
         key=key,
         token=token,
@@ -87,14 +87,16 @@ def with_retry_key(directives: Directives, given: str | None, request: Request, 
     return Directives(ask, key.tag, directives.state)
 
 
-def _id(given: str) -> str:
+def read_id(given: str) -> str:
+    """A session's id (rule S1). Raises GatewayError (INVALID)."""
     if ID.fullmatch(given) is None:
         message = "X-Session-ID must be 1 to 128 of A-Z a-z 0-9 _ and -, or `new` for one that the gateway makes."
         raise GatewayError(Kind.INVALID, message, param="X-Session-ID", code="invalid_session_id")
     return given
 
 
-def _user(headers: Mapping[str, str]) -> str:
+def read_user(headers: Mapping[str, str]) -> str:
+    """The owner's end user, "" for none (rule S2). Raises GatewayError (INVALID)."""
     user = headers.get("x-session-user", "")
     if user and USER.fullmatch(user) is None:
         message = "X-Session-User must be 1 to 256 visible ASCII characters."
