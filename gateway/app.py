@@ -89,14 +89,11 @@ def create_app(
         wall=time.time,
     )
     lines = ExchangeLog(sys.stderr.buffer)
+    observe = _both(metrics.observe, finished or lines.add)
     inference = Inference(
-        config=config,
-        gateway=gateway,
-        callers=callers,
-        limits=limits,
-        metrics=metrics,
-        finished=_both(metrics.observe, finished or lines.add),
+        config=config, gateway=gateway, callers=callers, limits=limits, metrics=metrics, finished=observe
     )
+
     registries = partial(_gathered, metrics, metrics_directory)
 
     @asynccontextmanager
