@@ -101,6 +101,7 @@ class Metrics:
             "Members that a translation could not carry.",
             ["dialect", "provider_dialect"],
         )
+        self._reloads = counter("gateway_config_reloads_total", "Configurations read again.", ["outcome"])
         self._sessions = counter("gateway_session_requests_total", "Requests with a session by state.", ["state"])
         self._size = histogram("gateway_session_bytes", "What a session held when a turn began.", [], BYTES)
         self._turns = counter("gateway_session_turns_total", "Stored turns.", ["kind"])
@@ -215,6 +216,10 @@ class Metrics:
     def store_breaker(self, opened: int) -> None:
         """The store is not asked from now on (1), or is asked again (0)."""
         self._breaker.set(opened)
+
+    def reloaded(self, outcome: str) -> None:
+        """The configuration was read again: `applied`, `unchanged`, `invalid` or `restart_needed`."""
+        self._reloads.labels(outcome).inc()
 
     def stored(self, kind: str) -> None:
         """A turn was stored: `complete`, `incomplete` or `replacing`."""

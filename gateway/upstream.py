@@ -1,7 +1,7 @@
 """Sends one attempt to a provider; what fails on the way becomes UpstreamError. It never retries."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import cast
@@ -25,10 +25,17 @@ REST = 0.25
 class Upstream:
     """All providers, through one transport. What requests to one target share is made once."""
 
-    def __init__(self, config: Config, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self,
+        config: Config,
+        transport: httpx.AsyncBaseTransport,
+        key_of: Callable[[tuple[str, str]], str] = lambda _: "",
+    ) -> None:
+        """`key_of` gives the newest key of a seat whose key is not in the configuration, "" if there is none."""
         self._providers = config.providers
         self._transport = transport
-        self._endpoints: dict[tuple[str, str, str, bool], Endpoint] = {}
+        self._key_of = key_of
+        self._endpoints: dict[tuple[str, str, str, str, bool], Endpoint] = {}
 
     def timeouts(self, target: Target) -> Timeouts:
         """The limits of one attempt at a target."""
@@ -39,35 +46,34 @@ class Upstream:
 
         Raises UpstreamError, with the provider's own answer where there was one.
         """
-        extra = {**forwarded, **DIALECTS[target.dialect].auth(target.key, forwarded)} if forwarded else None
-        request = self._endpoint(target, stream=stream).request(body, extra)
+        key = self._key_of(target.seat) if target.moving_key else target.key
+        if target.moving_key and not key:
+            raise UpstreamError(Kind.UNAVAILABLE, "The gateway has no key for the provider yet.", code="no_key")
+        extra = {**forwarded, **DIALECTS[target.dialect].auth(key, forwarded)} if forwarded else None
+        request = self._endpoint(target, key, stream=stream).request(body, extra)
         with failures_mapped():
             response = await self._transport.handle_async_request(request)
         if response.status_code in OK:
             return response
         return await _refuse(target, response)
 
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._transport.aclose()
-
-    def _endpoint(self, target: Target, *, stream: bool) -> Endpoint:
-        place = (target.provider, target.credential, target.model, stream)
+    def _endpoint(self, target: Target, key: str, *, stream: bool) -> Endpoint:
+        place = (target.provider, target.credential, key, target.model, stream)
         endpoint = self._endpoints.get(place)
         if endpoint is None:
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 self._endpoints.clear()
-            endpoint = self._endpoints[place] = self._make(target, stream=stream)
+            endpoint = self._endpoints[place] = self._make(target, key, stream=stream)
         return endpoint
 
-    def _make(self, target: Target, *, stream: bool) -> Endpoint:
+    def _make(self, target: Target, key: str, *, stream: bool) -> Endpoint:
         provider, dialect = self._providers[target.provider], DIALECTS[target.dialect]
         path = dialect.path(target.model, stream=stream)
         version = path[: path.find("/", 1)]  # Gemini's paths begin with it, and a base URL may end with it
         url = httpx.URL(provider.base_url.rstrip("/").removesuffix(version) + path)
         return Endpoint(
             str(url.copy_merge_params(provider.query) if provider.query else url),
-            headers={"content-type": "application/json", **dialect.auth(target.key, {}), **provider.headers},
+            headers={"content-type": "application/json", **dialect.auth(key, {}), **provider.headers},
             proxy=provider.proxy,
             connect_timeout=provider.timeouts.connect,
         )

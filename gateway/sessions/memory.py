@@ -18,7 +18,7 @@ from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, SessionLimit, StoreError, StoreUnavailable
 from gateway.metrics import Metrics, Record
 from gateway.routing.table import Target
-from gateway.sessions.digest import digest
+from gateway.sessions.digest import PLAIN, Digests
 from gateway.sessions.fitting import Fitted, turn_tokens
 from gateway.sessions.history import Aligned, Asked, Mode, align, has_replies
 from gateway.sessions.hold import Hold
@@ -135,8 +135,16 @@ class Answered(Struct, frozen=True, kw_only=True):
 class Memory:
     """Recalls and commits, over one store."""
 
-    def __init__(self, store: SessionStore, config: Config, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        config: Config,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        digests: Digests = PLAIN,
+    ) -> None:
         self.store = store
+        self._digests = digests
         self._sessions = config.sessions
         self._window = config.history.max_turns
         self._keep = float(config.routing.deadline)
@@ -157,7 +165,14 @@ class Memory:
 
     async def recall(self, ask: SessionAsk, client: Dialect, request: Request) -> Recall:
         """Load the session and align the request with it. Raises GatewayError."""
-        asked = Asked(dialect=client, spoken=client.spoken(request), mode=ask.mode, turn=ask.turn, retry=ask.retry)
+        asked = Asked(
+            dialect=client,
+            spoken=client.spoken(request),
+            mode=ask.mode,
+            turn=ask.turn,
+            retry=ask.retry,
+            digests=self._digests,
+        )
         if sum(map(len, asked.spoken.messages)) > self._limits.max_bytes:
             raise GatewayError(
                 Kind.TOO_LARGE, f"The messages are larger than a session may be ({self._limits.max_bytes} bytes)."
@@ -307,6 +322,7 @@ class Memory:
             stop=(answered.reply.stop or Stop.END).value if not answered.incomplete else "",
             elapsed=round(answered.elapsed * 1000),
             incomplete=answered.incomplete,
+            replaced=aligned.replaced,
         )
         head = recall.head
         return Append(
@@ -329,12 +345,11 @@ class Memory:
             reserved=recall.hold.reservation if recall.hold else None,
         )
 
-    @staticmethod
-    def _mark(aligned: Aligned, answered: Answered, turn: Turn) -> Mark:
+    def _mark(self, aligned: Aligned, answered: Answered, turn: Turn) -> Mark:
         parts = answered.reply.parts
         return replace(
             aligned.mark,
-            reply=digest([*aligned.prefill, Message("assistant", parts)]),
+            reply=self._digests.of([*aligned.prefill, Message("assistant", parts)]),
             tokens=turn_tokens(aligned, turn, answered.fitted.cut),
             incomplete=answered.incomplete,
             calls=tuple((part.id, part.name) for part in parts if isinstance(part, ToolCall)),
