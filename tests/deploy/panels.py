@@ -1,8 +1,8 @@
-"""Proves the dashboards: every query of every panel has finite samples from a real Prometheus.
+"""Proves the dashboards: every query of every panel has samples that are finite and not all zero.
 
     python tests/deploy/panels.py [--keep DIRECTORY]
 
-Starts a Redis, providers that fail on command, a gateway and a Prometheus that scrapes it each second; makes every
+Starts a Redis, providers that fail on command, a gateway and a real Prometheus that scrapes it each second; makes every
 event happen that a panel shows; then asks each query, as Grafana would. With --keep the samples are written down.
 """
 
@@ -234,7 +234,7 @@ def world() -> Iterator[tuple[Running, Moods, Redis, Prometheus]]:
 
 
 def main() -> int:
-    """Returns the exit code: 1 if a query has no finite sample."""
+    """Returns the exit code: 1 if a query has no finite sample, or shows nothing but zero."""
     parser = argparse.ArgumentParser(description="Prove that every query of every panel has samples.")
     parser.add_argument("--keep", type=Path, help="write the samples of every query into this file")
     keep = parser.parse_args().keep
@@ -246,7 +246,8 @@ def main() -> int:
         for dashboard, panel, legend, expression in queries():
             span = {"start": str(began), "end": str(time.time()), "step": "1"}
             found = prometheus.ask("query_range", query=expression, **span)["result"]
-            samples = sum(math.isfinite(float(value)) for series in found for _, value in series["values"])
+            values = [float(value) for series in found for _, value in series["values"]]
+            samples = any(math.isfinite(value) and value > 0 for value in values)
             sys.stdout.write(f"{'ok  ' if samples else 'FAIL'} {dashboard}: {panel}: {len(found)} series\n")
             if not samples:
                 missing += 1
