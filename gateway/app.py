@@ -10,6 +10,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 from litestar import Litestar, Request, Response
@@ -37,16 +38,20 @@ from gateway.dialects.registry import DIALECTS
 from gateway.errors import StoreUnavailable
 from gateway.fleet.file_board import FileBoard
 from gateway.fleet.fleet import Fleet
+from gateway.fleet.limits import Limits
 from gateway.fleet.redis_board import RedisBoard
 from gateway.logs import ExchangeLog
 from gateway.metrics import Metrics, Record
 from gateway.reload import Reloader
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
+from gateway.sessions.digest import Digests
 from gateway.sessions.file import FileStore
 from gateway.sessions.memory import Memory
 from gateway.sessions.redis import RedisStore
 from gateway.sessions.redis_connect import connect
+from gateway.sessions.sealed import SealedStore
+from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore
 from gateway.transport import Transport
 from gateway.upstream import Upstream
@@ -80,24 +85,23 @@ def create_app(
     `app.state.reloader` reads the configuration again from its `source`, `app.state.work` is what is under way: both
     for whoever runs the worker.
     """
-    store = sessions or make_store(config)
-    fleet = make_fleet(config) if sessions is None else Fleet(None, time.monotonic)
     metrics = Metrics(registry or REGISTRY)
-    worker = _Worker(config, store, fleet, metrics, transport or Transport())
     lines = ExchangeLog(sys.stderr.buffer)
-    tell = finished or lines.add
-
-    def observe(record: Record) -> None:
-        metrics.observe(record)
-        tell(record)
-
-    inference = Inference(current=worker.current, work=worker.work, metrics=metrics, finished=observe)
+    shared = make_shared(config, metrics, sessions)
+    worker = _Worker(config, shared, metrics, transport or Transport(), lines)
+    inference = Inference(
+        current=worker.current,
+        work=worker.work,
+        limits=shared.limits,
+        metrics=metrics,
+        finished=_both(metrics.observe, finished or lines.add),
+    )
     registries = partial(_gathered, metrics, metrics_directory)
     app = Litestar(
         route_handlers=[
             *_data_plane(inference, Models(worker.current)),
-            management_router(store, _management_key(config), DIALECTS),
-            *probes(worker.work, store, registries, worker.needs_store),
+            management_router(shared.opened, _management_key(config), DIALECTS),
+            *probes(worker.work, shared.store, registries, worker.needs_store),
         ],
         lifespan=[worker.lifespan],
         openapi_config=None,
@@ -108,13 +112,23 @@ def create_app(
     return app
 
 
+class _Shared(NamedTuple):
+    """What workers share: the store, as it is and with what it holds opened, the fleet's knowledge, the limits."""
+
+    store: SessionStore
+    opened: SealedStore
+    digests: Digests
+    fleet: Fleet
+    limits: Limits
+
+
 class _Worker:
     """The parts that live as long as the worker, and the setup of the configuration that is in force."""
 
     def __init__(
-        self, config: Config, store: SessionStore, fleet: Fleet, metrics: Metrics, wires: httpx.AsyncBaseTransport
+        self, config: Config, shared: _Shared, metrics: Metrics, wires: httpx.AsyncBaseTransport, lines: ExchangeLog
     ) -> None:
-        self._store, self._fleet, self._metrics, self._wires = store, fleet, metrics, wires
+        self._shared, self._metrics, self._wires, self._lines = shared, metrics, wires, lines
         self._turns = count()
         self._credentials = Credentials(logs.conceal)
         self.work = Work()
@@ -128,7 +142,12 @@ class _Worker:
     @asynccontextmanager
     async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
         """Everything that runs beside the requests, and the end of it all."""
-        await _begin(self._store, self._fleet)
+        store, fleet, limits = self._shared.store, self._shared.fleet, self._shared.limits
+        if isinstance(store, RedisStore):
+            with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
+                await store.check()
+        fleet.start()
+        limits.start()
         await self._credentials.follow(self.current.setup.config)
         watching = asyncio.create_task(self.reloader.watch())
         try:
@@ -137,15 +156,16 @@ class _Worker:
             self.work.draining = True
             watching.cancel()
             await self._wires.aclose()
-            for part in (self._credentials, self._fleet, self._store):
+            for part in (self._credentials, limits, fleet, store, self._lines):
                 await part.close()
 
     def _setup(self, config: Config) -> Setup:
+        shared = self._shared
         gateway = Gateway(
             table=Table(config),
-            fleet=self._fleet,
+            fleet=shared.fleet,
             upstream=Upstream(config, self._wires, self._credentials.key),
-            memory=Memory(self._store, config, self._metrics, time.perf_counter),
+            memory=Memory(shared.opened, config, self._metrics, time.perf_counter, shared.digests),
             turns=self._turns,
             attempts=config.routing.attempts,
             max_turns=config.history.max_turns,
@@ -160,11 +180,12 @@ class _Worker:
         self.current.setup = setup
 
 
-async def _begin(store: SessionStore, fleet: Fleet) -> None:
-    if isinstance(store, RedisStore):
-        with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
-            await store.check()
-    fleet.start()
+def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> Callable[[Record], None]:
+    def tell(record: Record) -> None:
+        first(record)
+        second(record)
+
+    return tell
 
 
 def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
@@ -182,7 +203,7 @@ def _management_key(config: Config) -> bytes | None:
     return sha256(management.key.encode()).digest() if management.key else None
 
 
-def make_store(config: Config) -> SessionStore:
+def make_store(config: Config, metrics: Metrics | None = None) -> SessionStore:
     """The configured session store."""
     tombstone = config.routing.deadline + TOMBSTONE_GRACE
     if config.sessions.store == "redis":
@@ -192,18 +213,29 @@ def make_store(config: Config) -> SessionStore:
             prefix=redis.prefix,
             timeout=float(redis.timeout),
             tombstone=tombstone,
-            breaker=Breaker(time.monotonic),
+            breaker=Breaker(time.monotonic, told=metrics.store_breaker if metrics else None),
         )
     return FileStore(str(Path(config.sessions.file.directory).expanduser()), tombstone=tombstone)
 
 
-def make_fleet(config: Config) -> Fleet:
-    """What this worker shares with the others: through Redis where sessions are there, else through a file."""
-    if config.sessions.store == "redis":
-        redis = config.sessions.redis
-        link = connect(replace(redis, connections=1))
-        return Fleet(RedisBoard(link, prefix=redis.prefix, timeout=redis.timeout), time.monotonic)
-    return Fleet(FileBoard(Path(config.sessions.file.directory).expanduser()), time.monotonic)
+def make_shared(config: Config, metrics: Metrics, sessions: SessionStore | None) -> _Shared:
+    """What the workers share, through Redis where sessions are there; cool-downs through a file beside file sessions.
+
+    A store that is given shares nothing more.
+    """
+    store = sessions or make_store(config, metrics)
+    seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
+    board: RedisBoard | FileBoard | None = None
+    limits = Limits(None, time.monotonic)
+    redis = config.sessions.redis
+    if sessions is None and config.sessions.store == "redis":
+        board = RedisBoard(connect(replace(redis, connections=1)), prefix=redis.prefix, timeout=redis.timeout)
+        limits = Limits(connect(redis), time.monotonic, prefix=redis.prefix, timeout=redis.timeout)
+    elif sessions is None:
+        board = FileBoard(Path(config.sessions.file.directory).expanduser())
+    return _Shared(
+        store, SealedStore(store, seal), Digests(seal.digest_keys), Fleet(board, time.monotonic, metrics), limits
+    )
 
 
 def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:

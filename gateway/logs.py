@@ -116,3 +116,7 @@ class ExchangeLog:
             self._stream.write(b"\n".join(self._lines))
             self._stream.flush()
             self._lines.clear()
+
+    async def close(self) -> None:
+        """Write the last lines."""
+        self.flush()

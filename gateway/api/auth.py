@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
-from gateway.config import Config, SessionMode
+from gateway.config import Config, KeyLimits, SessionMode
 from gateway.errors import GatewayError, Kind
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -20,6 +20,7 @@ class Caller(Struct, frozen=True):
     owner: str
     models: tuple[str, ...]
     sessions: SessionMode
+    limits: KeyLimits = KeyLimits()
 
 
 OPEN = Caller("open", "open", ("*",), "history")
@@ -32,7 +33,7 @@ class Callers:
     def __init__(self, config: Config) -> None:
         self._by_hash = {
             key.sha256.lower() or sha256(key.key.encode()).hexdigest(): Caller(
-                key.id, key.owner or key.id, key.models, key.sessions
+                key.id, key.owner or key.id, key.models, key.sessions, key.limits
             )
             for key in config.auth.keys
         }

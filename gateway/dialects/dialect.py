@@ -90,6 +90,9 @@ class RelayFilter(Protocol):
     def close(self) -> bytes:
         """What was held back."""
 
+    def fail(self, error: bytes) -> bytes:
+        """The end of a stream that cannot be completed, in place of what was held back: `error` of a fresh encoder."""
+
 
 class Dialect(Protocol):
     """The verbs. Each dialect is a package that exports them as functions.

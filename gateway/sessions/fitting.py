@@ -76,7 +76,7 @@ class Fitting:
     def _alone(self, target: Target) -> Fitted:
         if target.dialect == self._client.NAME:
             return Fitted(body=self._client.splice(self._request, model=target.model))
-        encoded = DIALECTS[target.dialect].encode_prompt(self._decoded(target), target.origin)
+        encoded = DIALECTS[target.dialect].encode_prompt(opened_by_system(self._decoded(target)), target.origin)
         return Fitted(body=encoded.body, dropped=encoded.dropped)
 
     def _decoded(self, target: Target) -> Prompt:
@@ -135,6 +135,15 @@ class Fitting:
             ToolResult(call_id=i, name=n, content=(Text(text=UNANSWERED),), is_error=True) for i, n in open_calls
         ]
         return provider.encode_messages([Message("user", tuple(results))], target).messages
+
+
+def opened_by_system(prompt: Prompt) -> Prompt:
+    """A prompt whose leading system messages (Responses has them in its input) are part of its system prompt."""
+    first = next((n for n, message in enumerate(prompt.messages) if message.role != "system"), len(prompt.messages))
+    if first == 0:
+        return prompt
+    system = tuple(part for message in prompt.messages[:first] for part in message.parts)
+    return replace(prompt, system=prompt.system + system, messages=prompt.messages[first:])
 
 
 def render(said: Said, provider: Dialect, target: Origin, calls: Mapping[str, str] | None = None) -> Iterable[bytes]:

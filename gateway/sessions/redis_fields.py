@@ -114,7 +114,7 @@ def read_session(reply: list[Any]) -> tuple[Session, int]:
 def _head(fields: list[Any], expires: int) -> Head:
     codec.refuse_newer(int(fields[0]))
     system, preamble, tools, pin, last, context = fields[14:20]
-    turns, messages, *usage, cost = fields[20:]
+    turns, messages, *usage, cost, kept = fields[20:]
     input_, output, cached, written, reasoning = map(int, usage)
     return Head(
         key=SessionKey(fields[11].decode(), fields[12].decode(), fields[13].decode()),
@@ -140,4 +140,5 @@ def _head(fields: list[Any], expires: int) -> Head:
             cost=float(cost),
         ),
         context=Raw(context or b"{}"),
+        kept=int(kept or 0),
     )

@@ -6,7 +6,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Literal, Protocol, get_args
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from gateway.conversation import Origin, Said, Usage
 
@@ -52,7 +52,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     """One turn, whole: what the client said, what was answered, by whom.
 
     `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds.
-    `stop` is a value of conversation.Stop.
+    `stop` is a value of conversation.Stop. `replaced`: it took the place of so many stored turns.
     """
 
     question: Said
@@ -62,6 +62,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     at: int = 0
     elapsed: int = 0
     incomplete: bool = False
+    replaced: int = 0
     format: int = FORMAT
 
 
@@ -92,7 +93,7 @@ class Head(Struct, frozen=True, kw_only=True):
     `generation` is random at creation, `revision` counts every change. `resends` (rule S5): the client keeps its
     own history. `cut` is the first turn that is still injected (rule S13), 0 when nothing was cut.
     `system`, `preamble` and `tools` hold what the newest request brought; `tools.messages` has one item.
-    `size` is the bytes of all stored turns.
+    `size` is the bytes of all stored turns. `kept`: an operator wants it to live until then, 0 if none does.
     """
 
     key: SessionKey
@@ -113,6 +114,7 @@ class Head(Struct, frozen=True, kw_only=True):
     last: Origin | None = None
     totals: Totals = Totals()
     context: Raw = Raw(b"{}")
+    kept: int = 0
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -206,6 +208,21 @@ class Appended(Struct, frozen=True):
     again: bool = False
 
 
+class Patch(Struct, frozen=True, kw_only=True):
+    """What an operator changes in a session, in one step; what is left out stays.
+
+    `generation`: only this one is meant. `keep`: the session lives for so many seconds from now, whatever its turns
+    and `max_age` would give it; further turns can only prolong that. `pin` None removes the pin. `context` is a JSON
+    object. `drop_last`: so many of the newest turns go; the sums stay, since they were paid for.
+    """
+
+    generation: str | None = None
+    keep: float | None = None
+    pin: Pin | UnsetType | None = UNSET
+    context: Raw | None = None
+    drop_last: int = 0
+
+
 Outcome = Literal["granted", "busy", "running", "other", "stored"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
@@ -296,8 +313,30 @@ class SessionStore(Protocol):
     async def close(self) -> None:
         """Let go of connections and files."""
 
-    def scan(self) -> AsyncIterator[SessionKey]:
-        """Every session there is, in no order, for export."""
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        """Change a session; whether there is one. Not a use: `updated` stays.
 
-    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
-        """A page, newest use first. Raises GatewayError (INVALID) for a cursor that is not ours."""
+        Raises SessionGone if `patch.generation` is given and the session has another.
+        """
+
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        """Make a session whole, with these turns and marks and what the head says, in one step that all see at once.
+
+        `head.first` to `head.next - 1` must be there. The key, `generation` and `revision` are new; times, `expires`
+        and sums are the head's. `over`: in the place of one that is there, whose running turns then find it gone;
+        without it nothing is written over, and False says so. A tombstone does not stand in the way.
+        """
+
+    def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        """Every session there is, or an owner's, in no order: whatever is there from beginning to end, once."""
+
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        """About how many sessions were used last at `since` (Unix milliseconds) or later."""
+
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
+        """A page, newest use first, of those last used at `until` (Unix milliseconds) or before.
+
+        Raises GatewayError (INVALID) for a cursor that is not ours.
+        """
