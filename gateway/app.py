@@ -26,6 +26,7 @@ from gateway.api.auth import Callers
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
+from gateway.api.own_sessions import own_sessions_router
 from gateway.api.probes import probes
 from gateway.api.setup import Current, Setup
 from gateway.api.work import Work
@@ -100,6 +101,7 @@ def create_app(
     app = Litestar(
         route_handlers=[
             *_data_plane(inference, Models(worker.current)),
+            own_sessions_router(shared.opened, worker.current, DIALECTS),
             management_router(shared.opened, _management_key(config), DIALECTS),
             *probes(worker.work, shared.store, registries, worker.needs_store),
         ],

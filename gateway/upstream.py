@@ -1,6 +1,7 @@
 """Sends one attempt to a provider; what fails on the way becomes UpstreamError. It never retries."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -10,11 +11,14 @@ import httpx
 
 from gateway.config import Config, Timeouts
 from gateway.dialects.registry import DIALECTS
-from gateway.errors import Kind, UpstreamError
+from gateway.errors import Kind, UpstreamError, kind_of
 from gateway.routing.table import Target
 from gateway.transport import Endpoint
 
 MAX_ERROR_BODY = 256 * 1024
+MAX_REPLY = 128 << 20
+"""Bytes of a whole reply; with several images it is tens of millions, and more is a provider gone mad."""
+_SECONDS = re.compile(r"\d{1,9}(\.\d{0,9})?", re.ASCII)
 OK = range(200, 300)
 MAX_ENDPOINTS = 1024
 """A wildcard's models are a client's words, so they are not kept without limit."""
@@ -88,11 +92,18 @@ async def pieces(response: httpx.Response) -> AsyncIterator[bytes]:
 
 async def read(response: httpx.Response) -> bytes:
     """The whole body; the response is closed. Raises UpstreamError."""
+    parts: list[bytes] = []
+    size = 0
     with failures_mapped():
         try:
-            return b"".join([piece async for piece in cast("httpx.AsyncByteStream", response.stream)])
+            async for piece in cast("httpx.AsyncByteStream", response.stream):
+                parts.append(piece)
+                size += len(piece)
+                if size > MAX_REPLY:
+                    raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer has no end.", code="too_large")
         finally:
             await response.aclose()
+    return b"".join(parts)
 
 
 async def let_go(response: httpx.Response, rest: AsyncIterator[bytes] | None) -> None:
@@ -141,6 +152,8 @@ async def _refuse(target: Target, response: httpx.Response) -> httpx.Response:
     finally:
         await response.aclose()
     error = DIALECTS[target.dialect].decode_error(response.status_code, b"".join(parts))
+    if error.kind is Kind.BAD_GATEWAY:  # a body that says `api_error` says less than its status
+        error.kind = kind_of(response.status_code)
     if error.retry_after is None:
         error.retry_after = retry_after(response.headers)
     raise error
@@ -149,10 +162,10 @@ async def _refuse(target: Target, response: httpx.Response) -> httpx.Response:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from Retry-After (seconds or a date, RFC 9110 10.2.3) or retry-after-ms (OpenAI); None if absent."""
     milliseconds = headers.get("retry-after-ms", "")
-    if milliseconds.replace(".", "", 1).isdigit():
+    if _SECONDS.fullmatch(milliseconds):
         return float(milliseconds) / 1000
     value = headers.get("retry-after", "")
-    if value.replace(".", "", 1).isdigit():
+    if _SECONDS.fullmatch(value):
         return float(value)
     try:
         when = parsedate_to_datetime(value)
