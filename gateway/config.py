@@ -274,10 +274,19 @@ NOT_YET: dict[str, str] = {
 """Settings that are accepted at their default only, until they are built."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without dates: an Azure `api-version: 2026-10-01` is a text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def parse(text: str, environ: Mapping[str, str]) -> Config:
     """A Config from the text of a YAML file. Raises ConfigError."""
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as exc:
         raise ConfigError(f"This is not YAML: {exc}") from None
     if tree is None:
