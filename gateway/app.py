@@ -162,9 +162,10 @@ class _Worker:
                 await part.close()
 
     def _setup(self, config: Config) -> Setup:
-        shared = self._shared
+        shared, table = self._shared, Table(config)
+        self._metrics.expect((target.seat for target in table.targets()), config.models)
         gateway = Gateway(
-            table=Table(config),
+            table=table,
             fleet=shared.fleet,
             upstream=Upstream(config, self._wires, self._credentials.key),
             memory=Memory(shared.opened, config, self._metrics, time.perf_counter, shared.digests),

@@ -1,5 +1,6 @@
 """Every instrument, on a registry that is passed in, and the record of an exchange that they observe."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
@@ -8,11 +9,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway import __version__
 from gateway.conversation import Usage
+from gateway.errors import Kind
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 BYTES = (1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20)
+UPSTREAM_KINDS = (
+    Kind.UNAUTHENTICATED, Kind.PAYMENT_REQUIRED, Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.RATE_LIMITED,
+    Kind.BAD_GATEWAY, Kind.UNAVAILABLE, Kind.TIMEOUT,
+)  # fmt: skip
+"""How providers fail."""
 MESSAGES = (0, 2, 5, 10, 20, 50, 100, 200, 400, 1000)
 
 
@@ -156,6 +163,26 @@ class Metrics:
         )
         info = gauge("gateway_build_info", "The version, as a label.", "version", mode="livemax")
         info.labels(__version__).set(1)
+
+    def expect(self, seats: Iterable[tuple[str, str]], models: Iterable[str]) -> None:
+        """Begin the series of what seldom happens at 0: Prometheus does not see the first step of one that begins at 1.
+
+        `seats` are the configured (provider, credential), `models` the configured names.
+        """
+        failures = [kind.label for kind in UPSTREAM_KINDS]
+        for seat in sorted(set(seats)):
+            self._of_in_flight(*seat)
+            self._cooling.labels(*seat)
+            for outcome in ("served", *failures):
+                self._of_attempt(*seat, outcome)
+            for reason in failures:
+                self._cool_downs.labels(*seat, reason)
+        for model in models:
+            self._failovers.labels(model)
+        for state in ("new", "resumed", "replayed", "stateless", "unsaved"):
+            self._sessions.labels(state)
+        for operation in ("load", "append"):
+            self._store_failures.labels(operation, "StoreUnavailable")
 
     def observe(self, record: Record) -> None:
         """Count one exchange."""
