@@ -151,6 +151,7 @@ class _Worker:
         fleet.start()
         limits.start()
         await self._credentials.follow(self.current.setup.config)
+        await self.reloader.catch_up()
         watching = asyncio.create_task(self.reloader.watch())
         try:
             yield
