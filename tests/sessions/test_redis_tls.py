@@ -34,7 +34,8 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Pat
     (folder / "acl").write_text(f"{ACL}\nuser default off\n")
     port = free_port()
     options = {
-        "port": "0", "tls-port": str(port), "bind": "127.0.0.1", "dir": str(folder), "save": "", "tls-auth-clients": "no",
+        "port": "0", "tls-port": str(port), "bind": "127.0.0.1", "dir": str(folder), "save": "",
+        "tls-auth-clients": "no",
         "tls-cert-file": str(folder / "cert.pem"), "tls-key-file": str(folder / "key.pem"),
         "tls-ca-cert-file": str(folder / "ca.pem"), "aclfile": str(folder / "acl"), "logfile": str(folder / "log"),
     }  # fmt: skip
