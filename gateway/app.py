@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway.api.auth import Callers
+from gateway.api.extras import extra_routes
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
@@ -89,13 +90,9 @@ def create_app(
         wall=time.time,
     )
     lines = ExchangeLog(sys.stderr.buffer)
+    tell = _both(metrics.observe, finished or lines.add)
     inference = Inference(
-        config=config,
-        gateway=gateway,
-        callers=callers,
-        limits=limits,
-        metrics=metrics,
-        finished=_both(metrics.observe, finished or lines.add),
+        config=config, gateway=gateway, callers=callers, limits=limits, metrics=metrics, finished=tell
     )
     registries = partial(_gathered, metrics, metrics_directory)
 
@@ -143,6 +140,7 @@ def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandl
         yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]))
     for path in MODELS:
         yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
+    yield from extra_routes(inference)
 
 
 def _management_key(config: Config) -> bytes | None:

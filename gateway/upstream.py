@@ -39,8 +39,17 @@ class Upstream:
 
         Raises UpstreamError, with the provider's own answer where there was one.
         """
+        return await self._send(target, self._endpoint(target, stream=stream), body, forwarded)
+
+    async def post(self, target: Target, path: str, body: bytes, forwarded: Mapping[str, str]) -> bytes:
+        """Send what is no conversation to another of the provider's paths; its whole answer. Raises UpstreamError."""
+        return await read(await self._send(target, self._make(target, path), body, forwarded))
+
+    async def _send(
+        self, target: Target, endpoint: Endpoint, body: bytes, forwarded: Mapping[str, str]
+    ) -> httpx.Response:
         extra = {**forwarded, **DIALECTS[target.dialect].auth(target.key, forwarded)} if forwarded else None
-        request = self._endpoint(target, stream=stream).request(body, extra)
+        request = endpoint.request(body, extra)
         with failures_mapped():
             response = await self._transport.handle_async_request(request)
         if response.status_code in OK:
@@ -57,12 +66,12 @@ class Upstream:
         if endpoint is None:
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 self._endpoints.clear()
-            endpoint = self._endpoints[place] = self._make(target, stream=stream)
+            path = DIALECTS[target.dialect].path(target.model, stream=stream)
+            endpoint = self._endpoints[place] = self._make(target, path)
         return endpoint
 
-    def _make(self, target: Target, *, stream: bool) -> Endpoint:
+    def _make(self, target: Target, path: str) -> Endpoint:
         provider, dialect = self._providers[target.provider], DIALECTS[target.dialect]
-        path = dialect.path(target.model, stream=stream)
         version = path[: path.find("/", 1)]  # Gemini's paths begin with it, and a base URL may end with it
         url = httpx.URL(provider.base_url.rstrip("/").removesuffix(version) + path)
         return Endpoint(

@@ -10,6 +10,7 @@ Source: https://platform.claude.com/docs/en/api/versioning
 from collections.abc import Mapping
 
 from gateway.conversation import Origin
+from gateway.dialects.anthropic.counting import COUNTING
 from gateway.dialects.anthropic.decoding import StreamDecoder
 from gateway.dialects.anthropic.errors import decode_error, encode_error
 from gateway.dialects.anthropic.messages import decode_messages, decode_system, encode_messages, encode_system
@@ -21,6 +22,7 @@ from gateway.dialects.anthropic.wire import NAME
 from gateway.dialects.dialect import RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
 
 __all__ = [
+    "COUNTING",
     "FORWARDED_HEADERS",
     "NAME",
     "auth",
