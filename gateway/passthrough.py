@@ -49,14 +49,14 @@ async def count(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
         body = counting.body(fitting.fit(target).body, target.model)
         try:
             answer = await _post(gateway, ask, target, counting.path(target.model), body, watch)
-            same = target.dialect == ask.client.NAME
-            told = answer if same else client.encode(counting.decode(answer))
+            tokens = counting.decode(answer)
         except (UpstreamError, ValueError) as error:
             if isinstance(error, UpstreamError) and is_fault_of_request(error):
                 raise
         else:
             record.provider, record.upstream_model = target.provider, target.model
-            await out.whole(headers, told)
+            same = target.dialect == ask.client.NAME
+            await out.whole(headers, answer if same else client.encode(tokens))
             return
     await out.whole([ESTIMATED], client.encode(estimate(ask.client.decode_prompt(ask.request))))
 

@@ -14,7 +14,9 @@ from gateway.config import parse
 from tests.deploy.tools import CHART, ROOT, module, run
 
 HELMS = ("helm3", "helm4")
-SETS = {path.stem: path for path in (*ROOT.glob("deploy/helm/examples/*.yaml"), *ROOT.glob("tests/deploy/values/*.yaml"))}
+SETS = {
+    path.stem: path for path in (*ROOT.glob("deploy/helm/examples/*.yaml"), *ROOT.glob("tests/deploy/values/*.yaml"))
+}
 DEMO = ("--set", "demo.enabled=true", "--set", "redis.bundled.enabled=true", "--set", "config.auth.mode=none")
 NEWEST = "1.34.0"
 
@@ -105,7 +107,10 @@ def test_an_upgrade_brings_a_new_pod_before_an_old_one_goes():
     spec = kinds(render("helm3", "production"), "Deployment")[0]["spec"]
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     pod = spec["template"]["spec"]
-    grace, pause = pod["terminationGracePeriodSeconds"], int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    grace, pause = (
+        pod["terminationGracePeriodSeconds"],
+        int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1]),
+    )
     assert grace >= pause + 120
 
 
@@ -133,7 +138,9 @@ def test_the_bundled_redis_keeps_what_it_is_given():
 
 def test_dashboards_and_rules_are_those_of_the_compose_file():
     documents = render("helm3", "production")
-    shipped = {name: text for d in kinds(documents, "ConfigMap") for name, text in d["data"].items() if name.endswith("json")}
+    shipped = {
+        name: text for d in kinds(documents, "ConfigMap") for name, text in d["data"].items() if name.endswith("json")
+    }
     ours = {f"gateway-{path.name}": json.loads(path.read_text()) for path in ROOT.glob("deploy/grafana/*.json")}
     assert len(ours) == 3
     assert {name: json.loads(text) for name, text in shipped.items()} == ours

@@ -15,7 +15,7 @@ _REQUEST = "generateContentRequest"
 
 
 class _Count(Struct, rename="camel"):
-    total_tokens: int = 0
+    total_tokens: int
 
 
 class _Wrapped(Struct, rename="camel"):
