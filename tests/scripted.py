@@ -16,7 +16,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class Say:
     """One answer: a text, tool calls as (id, name, arguments), or a failure.
 
-    `cut`: stop after so many events; `fault`: send an error event in place of the event of that number.
+    `cut`: stop after so many events, having been silent for `hang` seconds and sent `last`; `fault`: send an error
+    event in place of the event of that number.
     """
 
     text: str = ""
@@ -26,6 +27,8 @@ class Say:
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     fault: int | None = None
+    last: bytes = b""
+    hang: float = 0.0
     wait: float = 0.0
     pause: float = 0.0
     body: bytes | None = None
@@ -92,6 +95,9 @@ class Scripted:
             return
         for place, event in enumerate(events(seen.path, say, number)):
             if place == say.cut:
+                await asyncio.sleep(say.hang)
+                if say.last:
+                    await send({"type": "http.response.body", "body": say.last, "more_body": True})
                 break
             if place == say.fault:
                 await send({"type": "http.response.body", "body": _fault(seen.path), "more_body": True})

@@ -31,18 +31,34 @@ class Fitted(Struct, frozen=True, kw_only=True):
 
 
 class Fitting:
-    """One request, to be fitted to as many targets as it takes; what they share is decoded once."""
+    """One request, to be fitted to as many targets as it takes; what they share is decoded once.
 
-    def __init__(self, client: Dialect, request: Request, aligned: Aligned | None, *, cut: int, max_turns: int) -> None:
+    `tag` names the session to a provider's prompt cache; it tells nothing about the session.
+    """
+
+    def __init__(
+        self, client: Dialect, request: Request, aligned: Aligned | None, *, cut: int, max_turns: int, tag: str = ""
+    ) -> None:
         self._client = client
         self._request = request
         self._aligned = aligned
         self._cut = cut
         self._max_turns = max_turns
+        self._tag = tag
         self._prompt: Prompt | None = None
 
     def fit(self, target: Target) -> Fitted:
         """The body for `target`."""
+        fitted = self._fit(target)
+        body = fitted.body
+        if self._aligned is not None and self._tag and target.cache_hints:
+            hint = DIALECTS[target.dialect].cache_hint
+            body = hint(body, model=target.model, key=self._tag, history=fitted.injected > 0)
+        if target.adjust is not None:
+            body = target.adjust.apply(body)
+        return fitted if body is fitted.body else replace(fitted, body=body)
+
+    def _fit(self, target: Target) -> Fitted:
         if self._aligned is None:
             return self._alone(target)
         cut = window(self._aligned, target.context_tokens, self._max_turns, self._cut)

@@ -52,7 +52,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     """One turn, whole: what the client said, what was answered, by whom.
 
     `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds.
-    `stop` is a value of conversation.Stop.
+    `stop` is a value of conversation.Stop. `replaced`: it took the place of so many stored turns.
     """
 
     question: Said
@@ -62,6 +62,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     at: int = 0
     elapsed: int = 0
     incomplete: bool = False
+    replaced: int = 0
     format: int = FORMAT
 
 
