@@ -89,11 +89,6 @@ def create_app(
     """
     metrics = Metrics(registry or REGISTRY)
     lines = ExchangeLog(sys.stderr.buffer)
-<<<<<<< HEAD
-    tell = _both(metrics.observe, finished or lines.add)
-    inference = Inference(
-        config=config, gateway=gateway, callers=callers, limits=limits, metrics=metrics, finished=tell
-=======
     shared = make_shared(config, metrics, sessions)
     worker = _Worker(config, shared, metrics, transport or Transport(), lines)
     inference = Inference(
@@ -102,7 +97,6 @@ def create_app(
         limits=shared.limits,
         metrics=metrics,
         finished=_both(metrics.observe, finished or lines.add),
->>>>>>> main
     )
     registries = partial(_gathered, metrics, metrics_directory)
     app = Litestar(

@@ -48,18 +48,7 @@ async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record
 
 async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch: Watch, record: Record) -> Answer:
     """Walk the plan until a target answers, or refuses for good."""
-<<<<<<< HEAD
     route = find_route(gateway, ask, record)
-=======
-    route = gateway.table.find(ask.request.model)
-    if route is None or not may_use(ask.models, ask.request.model):
-        message = f"There is no model {ask.request.model!r} here; GET /v1/models lists those that there are."
-        raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
-    record.model = route.name
-    if not route.targets:
-        message = f"Every provider of {route.name!r} is switched off."
-        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
->>>>>>> main
     aligned, cut, pin = (recall.aligned, recall.cut, recall.pin) if recall else (None, 0, None)
     wish = Wish((pin.provider, pin.credential) if pin else None, ask.affinity, next(gateway.turns))
     tag = recall.ask.key.tag if recall else ""
@@ -92,6 +81,9 @@ def find_route(gateway: Gateway, ask: Ask, record: Record) -> Route:
         message = f"There is no model {ask.request.model!r} here; GET /v1/models lists those that there are."
         raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
     record.model = route.name
+    if not route.targets:
+        message = f"Every provider of {route.name!r} is switched off."
+        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
     return route
 
 

@@ -59,18 +59,14 @@ class Inference(Struct, kw_only=True):
             if other is not None and scope.get("method") not in ("POST", "OPTIONS"):
                 await other(scope, receive, send)
                 return
-<<<<<<< HEAD
             if upgrades(scope):
                 await refuse_upgrade(send)
                 return
-            await _Visit(self, dialect, scope, serve_one).serve(open_request, receive, send)
-=======
-            visit = _Visit(self, dialect, scope)
+            visit = _Visit(self, dialect, scope, serve_one)
             if scope.get("method") == "OPTIONS":
                 await visit.preflight(send)
                 return
             await visit.serve(open_request, receive, send)
->>>>>>> main
 
         return asgi(path, is_mount=other is not None, copy_scope=False)(serve)
 
@@ -80,11 +76,8 @@ class _Visit:
 
     def __init__(self, inference: Inference, dialect: Dialect, scope: Scope, serve_one: Serve) -> None:
         self._of = inference
-<<<<<<< HEAD
         self._serve_one = serve_one
-=======
         self._setup = inference.current.setup
->>>>>>> main
         self._dialect = dialect
         self._scope = scope
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -149,12 +142,8 @@ class _Visit:
         ask = self._ask = self._asked(request, caller, body)
         if request.stream:
             out.stream(*_framing(request))
-<<<<<<< HEAD
         serve_one = count if request.query == COUNT else self._serve_one
-        await serve_one(self._of.gateway, ask, out, self._watch, self._record)
-=======
-        await exchange(self._setup.gateway, ask, out, self._watch, self._record)
->>>>>>> main
+        await serve_one(self._setup.gateway, ask, out, self._watch, self._record)
 
     async def _admit(self, caller: Caller) -> None:
         """Count the request by the limits of its key. Raises GatewayError (RATE_LIMITED)."""

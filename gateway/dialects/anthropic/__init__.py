@@ -10,11 +10,8 @@ Source: https://platform.claude.com/docs/en/api/versioning
 from collections.abc import Mapping
 
 from gateway.conversation import Origin
-<<<<<<< HEAD
-from gateway.dialects.anthropic.counting import COUNTING
-=======
 from gateway.dialects.anthropic.caching import cache_hint
->>>>>>> main
+from gateway.dialects.anthropic.counting import COUNTING
 from gateway.dialects.anthropic.decoding import StreamDecoder
 from gateway.dialects.anthropic.errors import decode_error, encode_error
 from gateway.dialects.anthropic.messages import decode_messages, decode_system, encode_messages, encode_system

@@ -6,12 +6,8 @@ Source: https://platform.openai.com/docs/api-reference/chat and the types of the
 from collections.abc import Mapping
 
 from gateway.conversation import Origin
-<<<<<<< HEAD
 from gateway.dialects.dialect import Counting, ReplyHead
-=======
-from gateway.dialects.dialect import ReplyHead
 from gateway.dialects.openai_chat.caching import cache_hint
->>>>>>> main
 from gateway.dialects.openai_chat.encoder import ReplyEncoder
 from gateway.dialects.openai_chat.errors import decode_error, encode_error
 from gateway.dialects.openai_chat.messages import decode_messages, decode_system, encode_messages, encode_system

@@ -38,6 +38,7 @@ reply_decoder = openai_chat.reply_decoder
 decode_error = openai_chat.decode_error
 encode_error = openai_chat.encode_error
 path = openai_chat.path
+cache_hint = openai_chat.cache_hint
 auth = openai_chat.auth
 
 

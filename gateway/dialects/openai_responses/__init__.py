@@ -8,11 +8,8 @@ from collections.abc import Mapping
 
 from gateway.conversation import Origin
 from gateway.dialects.dialect import RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
-<<<<<<< HEAD
-from gateway.dialects.openai_responses.counting import COUNTING
-=======
 from gateway.dialects.openai_responses.caching import cache_hint
->>>>>>> main
+from gateway.dialects.openai_responses.counting import COUNTING
 from gateway.dialects.openai_responses.decoding import ResponsesDecoder
 from gateway.dialects.openai_responses.encoding import ResponsesEncoder
 from gateway.dialects.openai_responses.errors import decode_error, encode_error
