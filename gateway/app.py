@@ -23,6 +23,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway import logs
 from gateway.api.auth import Callers
+from gateway.api.extras import extra_routes
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
@@ -197,6 +198,7 @@ def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandl
         yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]))
     for path in MODELS:
         yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
+    yield from extra_routes(inference)
 
 
 def _management_key(config: Config) -> bytes | None:
