@@ -16,6 +16,7 @@ from gateway.api.auth import Caller, Callers
 from gateway.api.body import read_body
 from gateway.api.directives import read_directives, with_retry_key
 from gateway.api.outlet import AsgiOutlet
+from gateway.api.state import Asking, with_state
 from gateway.ask import Ask, Gateway
 from gateway.config import Config
 from gateway.dialects import gemini
@@ -117,6 +118,8 @@ class _Visit:
         gateway, record = self._of.gateway, self._record
         enabled = gateway.memory is not None
         directives = read_directives(self._headers, request.fields, caller, record.request_id, enabled=enabled)
+        always = self._of.config.responses.store == "always"
+        directives = with_state(directives, request, Asking(caller, self._headers, record.request_id, always, enabled))
         directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)
         record.stream, record.session = request.stream, directives.state
         if directives.session is None and directives.state:

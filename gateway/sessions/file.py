@@ -84,8 +84,8 @@ class FileStore:
 
     # ------------------------------------------------------------ one session
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
-        return await self._read(key, lambda file: file.load(turns=turns, marks=marks, keep=keep))
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+        return await self._read(key, lambda file: file.load(turns=turns, marks=marks, keep=keep, below=below))
 
     async def head(self, key: SessionKey) -> Head | None:
         return await self._read(key, SessionFile.whole_head)

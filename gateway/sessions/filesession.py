@@ -90,12 +90,14 @@ class SessionFile:
 
     # ------------------------------------------------------------ reading
 
-    def load(self, *, turns: int, marks: bool, keep: float) -> Session | None:
+    def load(self, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
         if self.head is None:
             return None
         first, end = self.head.first, self.head.next
+        if below:
+            end = max(first, min(below, end))
         shown = max(first, end - turns)
-        known = first if marks else max(first, min(shown, end - 2))
+        known = first if marks else shown if below else max(first, min(shown, end - 2))
         self._short(self.head, turns=end - shown, marks=end - known)
         entries = self._turns.span(known, end)
         wanted = [entry for entry in entries if entry.number >= shown]

@@ -87,8 +87,8 @@ class RedisStore:
 
     # ------------------------------------------------------------ turns
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
-        return await self._within(self._read, key, Window(turns=turns, marks=marks, keep=keep))
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+        return await self._within(self._read, key, Window(turns=turns, below=below, marks=marks, keep=keep))
 
     async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
         first = max(first, 1)

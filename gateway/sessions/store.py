@@ -48,11 +48,23 @@ class Mark(Struct, frozen=True, array_like=True):
     results: tuple[str, ...] = ()
 
 
+class Responded(Struct, frozen=True, array_like=True):
+    """That a turn is a stored response: its `token`, as in its id, and the request's parameters, a JSON object.
+
+    `after`, in the first turn of a branch: what it goes on from, nearest first, each a session's id with the first
+    and the last of its turns that count. Branches share those turns, they do not copy them.
+    """
+
+    token: str
+    echo: bytes = b"{}"
+    after: tuple[tuple[str, int, int], ...] = ()
+
+
 class Turn(Struct, frozen=True, kw_only=True):
     """One turn, whole: what the client said, what was answered, by whom.
 
     `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds.
-    `stop` is a value of conversation.Stop.
+    `stop` is a value of conversation.Stop. `response` is set if the turn is a stored response.
     """
 
     question: Said
@@ -63,6 +75,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     elapsed: int = 0
     incomplete: bool = False
     format: int = FORMAT
+    response: Responded | None = None
 
 
 class Pin(Struct, frozen=True, array_like=True):
@@ -256,9 +269,10 @@ class SessionStore(Protocol):
     def name(self) -> Literal["file", "redis"]:
         """Which store this is, for metrics and logs."""
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
         """The session with its newest `turns` turns (0: none, at most what fits in memory budgets), or None.
 
+        `below`, if not 0: the newest turns below that number instead, with their marks alone (`marks` is False then).
         `marks`: the marks of all turns. The session's life is extended to at least `keep` seconds from now.
         """
 
