@@ -21,10 +21,12 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway.api.auth import Callers
+from gateway.api.conversations import Conversations
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
 from gateway.api.probes import Readiness, probes
+from gateway.api.responses import Responses
 from gateway.ask import Gateway
 from gateway.config import Config
 from gateway.dialects.dialect import Dialect
@@ -77,11 +79,12 @@ def create_app(
     table, callers, readiness = Table(config), Callers(config), Readiness()
     upstream = Upstream(config, transport or Transport())
     fleet = make_fleet(config) if sessions is None else Fleet(None, time.monotonic)
+    memory = Memory(store, config, metrics, time.perf_counter)
     gateway = Gateway(
         table=table,
         fleet=fleet,
         upstream=upstream,
-        memory=Memory(store, config, metrics, time.perf_counter),
+        memory=memory,
         turns=count(),
         attempts=config.routing.attempts,
         max_turns=config.history.max_turns,
@@ -108,7 +111,8 @@ def create_app(
 
     return Litestar(
         route_handlers=[
-            *_data_plane(inference, Models(table, callers)),
+            *_data_plane(inference, Models(table, callers), Responses(store, callers, config.server.max_body)),
+            Conversations(store, callers, memory.limits, time.time).route(),
             management_router(store, _management_key(config), DIALECTS),
             *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
         ],
@@ -126,9 +130,10 @@ async def _begin(store: SessionStore, fleet: Fleet) -> None:
     fleet.start()
 
 
-def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
+def _data_plane(inference: Inference, models: Models, responses: Responses) -> Iterator[ASGIRouteHandler]:
     for name, path in POSTS.items():
-        yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]))
+        other = responses.serve if name == "openai_responses" else None
+        yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]), other)
     for path in MODELS:
         yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
 

@@ -6,11 +6,12 @@ from typing import Protocol
 
 import httpx
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from gateway.conversation import Event, Reply
 from gateway.dialects.dialect import Dialect, RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
-from gateway.fleet.fleet import Fleet, Trial
 from gateway.dialects.openai_responses.relabel import Relabeller, relabelled
+from gateway.fleet.fleet import Fleet, Trial
 from gateway.metrics import Record
 from gateway.routing.table import Route, Table, Target
 from gateway.sessions.fitting import Fitted
@@ -182,6 +183,11 @@ class Passage:
         if self._encoder is not None:
             return b"".join([self._encoder.encode(event) for event in events])
         return data if self._filter is None else self._filter.feed(data)
+
+    def told(self, reply: Reply) -> Reply:
+        """The reply as it was carried: in the provider's own words where those were passed on."""
+        said = self._filter.said if isinstance(self._filter, Relabeller) else ()
+        return replace(reply, said=said) if said else reply
 
     def close(self) -> bytes:
         """What was held back."""

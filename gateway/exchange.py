@@ -132,7 +132,7 @@ async def relay(turn: Open, out: Outlet) -> None:
         turn.answer.trial.broke(error)
         await settle(turn, builder.cut(), incomplete=True)
         raise
-    await settle(turn, builder.reply(), overflown=builder.overflown)
+    await settle(turn, passage.told(builder.reply()), overflown=builder.overflown)
     await out.finish(held + passage.close() + turn.afterword())
     await confirm(turn)
     await let_go(turn.answer.response, turn.answer.pieces)

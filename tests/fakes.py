@@ -188,8 +188,11 @@ class MemoryStore:
         self.sessions[key] = head, {n: turns[n] for n in kept}, {n: marks[n] for n in kept}
         return True
 
-    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
-        if self._find(key) is not None and not over:
+    async def write(self, key: SessionKey, session: Session, *, over: Head | bool = False) -> bool:
+        found = self._find(key)
+        if found is not None and not over:
+            return False
+        if isinstance(over, Head) and (found is None or found[0].revision != over.revision):
             return False
         self._made += 1
         head = replace(session.head, key=key, generation=f"generation-{self._made}", revision=len(session.turns))

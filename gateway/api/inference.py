@@ -45,10 +45,10 @@ class Inference(Struct, kw_only=True):
     active: int = 0
 
     def route(self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None) -> ASGIRouteHandler:
-        """A route of `dialect`. With `other`, all below it too: then what is no POST goes there."""
+        """A route of `dialect`. With `other`, all below it too: then what is no POST of `dialect`'s goes there."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            if other is not None and scope.get("method") != "POST":
+            if other is not None and not (scope.get("method") == "POST" and is_own(dialect, path_of(scope))):
                 await other(scope, receive, send)
                 return
             await _Visit(self, dialect, scope).serve(open_request, receive, send)
@@ -152,6 +152,11 @@ class _Visit:
         if self._ask is not None and self._ask.session is not None:
             headers.append(("x-session-id", self._ask.session.key.id))
         await out.whole(headers, self._dialect.encode_error(error, record.request_id), error.kind.status)
+
+
+def is_own(dialect: Dialect, path: str) -> bool:
+    """Whether a POST to this path is a request for a reply: below /v1/responses there are others."""
+    return dialect.NAME != "openai_responses" or path.rstrip("/").endswith("/responses")
 
 
 def path_of(scope: Scope) -> str:

@@ -137,8 +137,8 @@ def _read(fields: Mapping[str, Raw], name: str, decoder: "msgspec.json.Decoder[T
 def _echo(fields: Mapping[str, Raw]) -> bytes:
     """The parameters that a response object repeats."""
     kept = {
-        name: raw
+        name: Raw(b"null") if name in _LONG and len(bytes(raw)) > ECHO_LIMIT else raw
         for name, raw in fields.items()
-        if name not in _NOT_ECHOED and not (name in _LONG and len(bytes(raw)) > ECHO_LIMIT)
+        if name not in _NOT_ECHOED
     }
     return msgspec.json.encode(kept)

@@ -142,7 +142,7 @@ class FileStore:
 
         return await self._run(lambda **_: self._files.write(self._tree.path(key), work)) or False
 
-    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+    async def write(self, key: SessionKey, session: Session, *, over: Head | bool = False) -> bool:
         def work(file: SessionFile) -> bool:
             return file.put(key, session, over=over)
 

@@ -162,8 +162,10 @@ class SessionFile:
         self._commit(self.log.batch(), head)
         return True
 
-    def put(self, key: SessionKey, session: Session, *, over: bool) -> bool:
+    def put(self, key: SessionKey, session: Session, *, over: Head | bool) -> bool:
         """See SessionStore.write."""
+        if isinstance(over, Head) and not self._is(over):
+            return False
         if self.head is not None and not over:
             return False
         if self.head is None:
@@ -179,6 +181,10 @@ class SessionFile:
             size += len(turn)
         self._commit(batch, replace(session.head, key=key, generation=token_urlsafe(12), revision=revision, size=size))
         return True
+
+    def _is(self, head: Head) -> bool:
+        now = self.head
+        return now is not None and (now.generation, now.revision) == (head.generation, head.revision)
 
     def delete(self, until: int) -> bool:
         """Forget all but that the session may not come back before `until`; whether there was one."""

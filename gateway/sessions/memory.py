@@ -155,6 +155,11 @@ class Memory:
         )
 
     @property
+    def limits(self) -> Limits:
+        """Rule S12's."""
+        return self._limits
+
+    @property
     def max_bytes(self) -> int:
         """What a session may hold at most."""
         return self._limits.max_bytes

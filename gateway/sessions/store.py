@@ -328,12 +328,13 @@ class SessionStore(Protocol):
         Raises SessionGone if `patch.generation` is given and the session has another.
         """
 
-    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+    async def write(self, key: SessionKey, session: Session, *, over: Head | bool = False) -> bool:
         """Make a session whole, with these turns and marks and what the head says, in one step that all see at once.
 
         `head.first` to `head.next - 1` must be there. The key, `generation` and `revision` are new; times, `expires`
         and sums are the head's. `over`: in the place of one that is there, whose running turns then find it gone;
-        without it nothing is written over, and False says so. A tombstone does not stand in the way.
+        without it nothing is written over, and False says so. If it is a head, then only what it is the head of.
+        A tombstone does not stand in the way.
         """
 
     def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:

@@ -1,13 +1,13 @@
 """A provider's response as one of ours: under our id, with our state; all else as the provider's bytes have it."""
 
-from collections.abc import Mapping
-
 from msgspec import Raw
 
 from gateway.dialects.dialect import ReplyHead
-from gateway.dialects.openai_responses.wire import FIELDS, UNREADABLE, dump, is_text, json, present
+from gateway.dialects.openai_responses.replies import as_said
+from gateway.dialects.openai_responses.wire import FIELDS, ITEMS, UNREADABLE, dump, is_text, json, present
 
 _MARK = b'"response"'
+_LAST = (b'"response.completed"', b'"response.incomplete"')
 
 
 def state_of(head: ReplyHead) -> dict[str, Raw]:
@@ -27,11 +27,15 @@ def relabelled(response: bytes, head: ReplyHead) -> bytes:
 
 
 class Relabeller:
-    """A RelayFilter that gives the response objects of a stream our id and state; other events pass as they are."""
+    """A RelayFilter that gives the response objects of a stream our id and state; other events pass as they are.
+
+    `said` is the output in the end, as the vendor takes it back: with the ids that the client has seen.
+    """
 
     def __init__(self, head: ReplyHead) -> None:
         self._members = state_of(head)
         self._rest = b""
+        self.said: tuple[bytes, ...] = ()
 
     def feed(self, data: bytes) -> bytes:
         """What of `data` the client gets; at most an incomplete event is held back."""
@@ -43,21 +47,25 @@ class Relabeller:
         data, self._rest = data[:end], data[end:]
         if _MARK not in data:
             return data
-        return b"".join(_line(line, self._members) for line in data.splitlines(keepends=True))
+        return self._relabelled(data)
 
     def close(self) -> bytes:
         """What was held back."""
         rest, self._rest = self._rest, b""
-        return b"".join(_line(line, self._members) for line in rest.splitlines(keepends=True))
+        return self._relabelled(rest)
 
+    def _relabelled(self, data: bytes) -> bytes:
+        return b"".join(self._line(line) for line in data.splitlines(keepends=True))
 
-def _line(line: bytes, members: Mapping[str, Raw]) -> bytes:
-    if not line.startswith(b"data:") or _MARK not in line:
-        return line
-    text = line[5:].strip()
-    try:
-        event = FIELDS.decode(text)
-        event["response"] = json(FIELDS.decode(event["response"]) | dict(members))
-    except (*UNREADABLE, KeyError):
-        return line
-    return b"data: " + dump(event) + line[len(line.rstrip(b"\r\n")) :]
+    def _line(self, line: bytes) -> bytes:
+        if not line.startswith(b"data:") or _MARK not in line:
+            return line
+        try:
+            event = FIELDS.decode(line[5:].strip())
+            response = FIELDS.decode(event["response"])
+            if bytes(event["type"]) in _LAST:
+                self.said = tuple(raw for item in ITEMS.decode(response["output"]) if (raw := as_said(item)))
+        except (*UNREADABLE, KeyError):
+            return line
+        event["response"] = json(response | self._members)
+        return b"data: " + dump(event) + line[len(line.rstrip(b"\r\n")) :]
