@@ -1,5 +1,6 @@
 """The composition root: the one place that names concrete classes."""
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,9 +10,9 @@ from hashlib import sha256
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
-import msgspec
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
@@ -20,29 +21,40 @@ from litestar.types import Scope
 from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
+from gateway import logs
 from gateway.api.auth import Callers
 from gateway.api.conversations import Conversations
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
-from gateway.api.probes import Readiness, probes
+from gateway.api.own_sessions import own_sessions_router
+from gateway.api.probes import probes
 from gateway.api.responses import Responses
+from gateway.api.setup import Current, Setup
+from gateway.api.work import Work
 from gateway.ask import Gateway
 from gateway.config import Config
+from gateway.credentials import Credentials
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import StoreUnavailable
 from gateway.fleet.file_board import FileBoard
 from gateway.fleet.fleet import Fleet
+from gateway.fleet.limits import Limits
 from gateway.fleet.redis_board import RedisBoard
+from gateway.logs import ExchangeLog
 from gateway.metrics import Metrics, Record
+from gateway.reload import Reloader
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
+from gateway.sessions.digest import Digests
 from gateway.sessions.file import FileStore
 from gateway.sessions.memory import Memory
 from gateway.sessions.redis import RedisStore
 from gateway.sessions.redis_connect import connect
+from gateway.sessions.sealed import SealedStore
+from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore
 from gateway.transport import Transport
 from gateway.upstream import Upstream
@@ -73,61 +85,113 @@ def create_app(
 
     `finished` takes the record of each exchange beside the metrics; by default it is logged as one JSON line.
     `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
+    `app.state.reloader` reads the configuration again from its `source`, `app.state.work` is what is under way: both
+    for whoever runs the worker.
     """
-    store = sessions or make_store(config)
     metrics = Metrics(registry or REGISTRY)
-    table, callers, readiness = Table(config), Callers(config), Readiness()
-    upstream = Upstream(config, transport or Transport())
-    fleet = make_fleet(config) if sessions is None else Fleet(None, time.monotonic)
-    memory = Memory(store, config, metrics, time.perf_counter)
-    gateway = Gateway(
-        table=table,
-        fleet=fleet,
-        upstream=upstream,
-        memory=memory,
-        turns=count(),
-        attempts=config.routing.attempts,
-        max_turns=config.history.max_turns,
-        wall=time.time,
+    lines = ExchangeLog(sys.stderr.buffer)
+    shared = make_shared(config, metrics, sessions)
+    worker = _Worker(config, shared, metrics, transport or Transport(), lines)
+    inference = Inference(
+        current=worker.current,
+        work=worker.work,
+        limits=shared.limits,
+        metrics=metrics,
+        finished=_both(metrics.observe, finished or lines.add),
     )
-    tell = finished or log_line
-
-    def observe(record: Record) -> None:
-        metrics.observe(record)
-        tell(record)
-
-    inference = Inference(config=config, gateway=gateway, callers=callers, metrics=metrics, finished=observe)
     registries = partial(_gathered, metrics, metrics_directory)
-
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await _begin(store, fleet)
-        try:
-            yield
-        finally:
-            readiness.draining = True
-            for part in (fleet, upstream, store):
-                await part.close()
-
-    return Litestar(
+    app = Litestar(
         route_handlers=[
-            *_data_plane(inference, Models(table, callers), Responses(store, callers, config.server.max_body)),
-            Conversations(store, callers, memory.limits, time.time).route(),
-            management_router(store, _management_key(config), DIALECTS),
-            *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
+            *_data_plane(inference, Models(worker.current), Responses(shared.opened, worker.current)),
+            Conversations(shared.opened, worker.current).route(),
+            own_sessions_router(shared.opened, worker.current, DIALECTS),
+            management_router(shared.opened, _management_key(config), DIALECTS),
+            *probes(worker.work, shared.store, registries, worker.needs_store),
         ],
-        lifespan=[lifespan],
+        lifespan=[worker.lifespan],
         openapi_config=None,
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
     )
+    app.state.reloader, app.state.work = worker.reloader, worker.work
+    return app
 
 
-async def _begin(store: SessionStore, fleet: Fleet) -> None:
-    if isinstance(store, RedisStore):
-        with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
-            await store.check()
-    fleet.start()
+class _Shared(NamedTuple):
+    """What workers share: the store, as it is and with what it holds opened, the fleet's knowledge, the limits."""
+
+    store: SessionStore
+    opened: SealedStore
+    digests: Digests
+    fleet: Fleet
+    limits: Limits
+
+
+class _Worker:
+    """The parts that live as long as the worker, and the setup of the configuration that is in force."""
+
+    def __init__(
+        self, config: Config, shared: _Shared, metrics: Metrics, wires: httpx.AsyncBaseTransport, lines: ExchangeLog
+    ) -> None:
+        self._shared, self._metrics, self._wires, self._lines = shared, metrics, wires, lines
+        self._turns = count()
+        self._credentials = Credentials(logs.conceal)
+        self.work = Work()
+        self.current = Current(self._setup(config))
+        self.reloader = Reloader(config, self._apply, count=metrics.reloaded, wall=time.time)
+
+    def needs_store(self) -> bool:
+        """Whether nothing is served while the store is down."""
+        return self.current.setup.config.sessions.on_failure == "reject"
+
+    @asynccontextmanager
+    async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        """Everything that runs beside the requests, and the end of it all."""
+        store, fleet, limits = self._shared.store, self._shared.fleet, self._shared.limits
+        if isinstance(store, RedisStore):
+            with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
+                await store.check()
+        fleet.start()
+        limits.start()
+        await self._credentials.follow(self.current.setup.config)
+        watching = asyncio.create_task(self.reloader.watch())
+        try:
+            yield
+        finally:
+            self.work.draining = True
+            watching.cancel()
+            await self._wires.aclose()
+            for part in (self._credentials, limits, fleet, store, self._lines):
+                await part.close()
+
+    def _setup(self, config: Config) -> Setup:
+        shared, table = self._shared, Table(config)
+        self._metrics.expect((target.seat for target in table.targets()), config.models)
+        gateway = Gateway(
+            table=table,
+            fleet=shared.fleet,
+            upstream=Upstream(config, self._wires, self._credentials.key),
+            memory=Memory(shared.opened, config, self._metrics, time.perf_counter, shared.digests),
+            turns=self._turns,
+            attempts=config.routing.attempts,
+            max_turns=config.history.max_turns,
+            wall=time.time,
+        )
+        return Setup(config=config, gateway=gateway, callers=Callers(config))
+
+    async def _apply(self, config: Config) -> None:
+        setup = self._setup(config)
+        logs.conceal(logs.secrets_in(config))
+        await self._credentials.follow(config)
+        self.current.setup = setup
+
+
+def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> Callable[[Record], None]:
+    def tell(record: Record) -> None:
+        first(record)
+        second(record)
+
+    return tell
 
 
 def _data_plane(inference: Inference, models: Models, responses: Responses) -> Iterator[ASGIRouteHandler]:
@@ -146,7 +210,7 @@ def _management_key(config: Config) -> bytes | None:
     return sha256(management.key.encode()).digest() if management.key else None
 
 
-def make_store(config: Config) -> SessionStore:
+def make_store(config: Config, metrics: Metrics | None = None) -> SessionStore:
     """The configured session store."""
     tombstone = config.routing.deadline + TOMBSTONE_GRACE
     if config.sessions.store == "redis":
@@ -156,24 +220,29 @@ def make_store(config: Config) -> SessionStore:
             prefix=redis.prefix,
             timeout=float(redis.timeout),
             tombstone=tombstone,
-            breaker=Breaker(time.monotonic),
+            breaker=Breaker(time.monotonic, told=metrics.store_breaker if metrics else None),
         )
     return FileStore(str(Path(config.sessions.file.directory).expanduser()), tombstone=tombstone)
 
 
-def make_fleet(config: Config) -> Fleet:
-    """What this worker shares with the others: through Redis where sessions are there, else through a file."""
-    if config.sessions.store == "redis":
-        redis = config.sessions.redis
-        link = connect(replace(redis, connections=1))
-        return Fleet(RedisBoard(link, prefix=redis.prefix, timeout=redis.timeout), time.monotonic)
-    return Fleet(FileBoard(Path(config.sessions.file.directory).expanduser()), time.monotonic)
+def make_shared(config: Config, metrics: Metrics, sessions: SessionStore | None) -> _Shared:
+    """What the workers share, through Redis where sessions are there; cool-downs through a file beside file sessions.
 
-
-def log_line(record: Record) -> None:
-    """One JSON line an exchange on standard error: no message content, no keys."""
-    sys.stderr.buffer.write(msgspec.json.encode(record) + b"\n")
-    sys.stderr.buffer.flush()
+    A store that is given shares nothing more.
+    """
+    store = sessions or make_store(config, metrics)
+    seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
+    board: RedisBoard | FileBoard | None = None
+    limits = Limits(None, time.monotonic)
+    redis = config.sessions.redis
+    if sessions is None and config.sessions.store == "redis":
+        board = RedisBoard(connect(replace(redis, connections=1)), prefix=redis.prefix, timeout=redis.timeout)
+        limits = Limits(connect(redis), time.monotonic, prefix=redis.prefix, timeout=redis.timeout)
+    elif sessions is None:
+        board = FileBoard(Path(config.sessions.file.directory).expanduser())
+    return _Shared(
+        store, SealedStore(store, seal), Digests(seal.digest_keys), Fleet(board, time.monotonic, metrics), limits
+    )
 
 
 def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:

@@ -5,6 +5,7 @@ An unknown key is an error. What is not built yet is accepted at its default and
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, cast
 
@@ -43,7 +44,10 @@ class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Server(_Base, frozen=True):
-    """Where and how the gateway listens."""
+    """Where and how the gateway listens.
+
+    `cors_origins`: web pages that may call it from a browser, each as `https://host[:port]`, or `*` for every one.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -51,6 +55,7 @@ class Server(_Base, frozen=True):
     max_body: Size = Size(32 << 20)
     max_concurrency: int = 2000
     shutdown_grace: Duration = Duration(60)
+    cors_origins: tuple[str, ...] = ()
 
 
 class KeyLimits(_Base, frozen=True):
@@ -114,6 +119,29 @@ class RedisSessions(_Base, frozen=True):
     sentinel_password: str = ""
 
 
+class EncryptionKey(_Base, frozen=True):
+    """A key of AES-256: 32 bytes, as base64 or as 64 hexadecimal digits. `id` is stored beside what it encrypts."""
+
+    id: str
+    key: str
+
+    @property
+    def secret(self) -> bytes:
+        """The 32 bytes. Raises ValueError if they are not."""
+        if re.fullmatch(r"[0-9a-fA-F]{64}", self.key):
+            return bytes.fromhex(self.key)
+        secret = b64decode(self.key, validate=True)
+        if len(secret) != 32:  # noqa: PLR2004 - AES-256
+            raise ValueError(self.id)
+        return secret
+
+
+class Encryption(_Base, frozen=True):
+    """What is said in sessions is encrypted with the first key, and read with any; none: stored as it is."""
+
+    keys: tuple[EncryptionKey, ...] = ()
+
+
 class Sessions(_Base, frozen=True):
     """Rules of sessions: what is kept, for how long, and what happens when the store is down."""
 
@@ -126,6 +154,8 @@ class Sessions(_Base, frozen=True):
     partial_turns: Literal["keep", "drop"] = "keep"
     conflict: Literal["order", "reject"] = "order"
     on_failure: Literal["stateless", "reject"] = "stateless"
+    compression: Literal["none", "zstd"] = "none"
+    encryption: Encryption = Encryption()
     file: FileSessions = FileSessions()
     redis: RedisSessions = RedisSessions()
 
@@ -176,16 +206,27 @@ class Credential(_Base, frozen=True):
     """One account at a provider. `id` names it in logs; made from its place in the list if absent.
 
     `concurrency`: at most so many requests at once from one worker, 0 for no limit.
+
+    Exactly one of `key`, `file` (which holds it) and `command` (which prints it); the latter two are asked again every
+    `refresh`.
     """
 
-    key: str
+    key: str = ""
+    file: str = ""
+    command: tuple[str, ...] = ()
+    refresh: Duration = Duration(600)
     id: str = ""
     weight: int = 1
     concurrency: int = 0
+    enabled: bool = True
 
 
 class Provider(_Base, frozen=True):
-    """An upstream service. `base_url` is what the vendor's own SDK takes."""
+    """An upstream service. `base_url` is what the vendor's own SDK takes.
+
+    `cache_hints`: for sessions, the vendor is told what to keep in its prompt cache. Not `enabled`: as if it were in
+    no model.
+    """
 
     kind: ProviderKind
     base_url: str
@@ -193,6 +234,8 @@ class Provider(_Base, frozen=True):
     headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     proxy: str | None = None
+    cache_hints: bool = True
+    enabled: bool = True
     timeouts: Timeouts = Timeouts()
 
 
@@ -206,11 +249,18 @@ class Target(_Base, frozen=True):
 
 
 class Model(_Base, frozen=True):
-    """A public model name's targets. `context_tokens`: how large a prompt they take, 0 if unknown."""
+    """A public model name's targets. `context_tokens`: how large a prompt they take, 0 if unknown.
+
+    `defaults` and `overrides` are members of the request as the provider gets it: set where it has none, or always (an
+    override of null takes the member out). `fallbacks` are models whose targets are tried when all of these failed.
+    """
 
     targets: tuple[Target, ...]
     context_tokens: int = 0
     max_output_tokens: int = 0
+    defaults: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    fallbacks: tuple[str, ...] = ()
 
 
 class Config(_Base, frozen=True):
@@ -234,10 +284,19 @@ NOT_YET: dict[str, str] = {
 """Settings that are accepted at their default only, until they are built."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without dates: an Azure `api-version: 2026-10-01` is a text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def parse(text: str, environ: Mapping[str, str]) -> Config:
     """A Config from the text of a YAML file. Raises ConfigError."""
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as exc:
         raise ConfigError(f"This is not YAML: {exc}") from None
     if tree is None:

@@ -1,16 +1,21 @@
 """Log lines: one JSON object a line, on standard error, without secrets."""
 
+import asyncio
 import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import BinaryIO, TextIO
 from urllib.parse import urlsplit
 
 import msgspec
 
 from gateway.config import Config, Credential
+from gateway.metrics import Record
+
+TOGETHER = 0.02
+"""Seconds that a line may wait for others."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SHORTEST = 6  # a shorter secret is a placeholder, and a part of many words
@@ -29,7 +34,14 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
-        known = sorted({_escaped(s) for s in secrets if len(s) >= _SHORTEST}, key=len, reverse=True)
+        self._known: set[str] = set()
+        self._secrets: re.Pattern[str] | None = None
+        self.conceal(secrets)
+
+    def conceal(self, secrets: Iterable[str]) -> None:
+        """From now on these never appear either."""
+        self._known.update(_escaped(s) for s in secrets if len(s) >= _SHORTEST)
+        known = sorted(self._known, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, known))) if known else None
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,6 +70,14 @@ def configure(secrets: Iterable[str] = (), *, stream: TextIO | None = None, leve
     logging.getLogger("gateway").setLevel(level)
 
 
+def conceal(secrets: Iterable[str]) -> None:
+    """Hide these too, wherever `configure` was called."""
+    secrets = list(secrets)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonFormatter):
+            handler.formatter.conceal(secrets)
+
+
 def secrets_in(config: Config) -> Iterator[str]:
     """Every value of a configuration that must not be logged."""
     yield from (key.key for key in config.auth.keys)
@@ -73,3 +93,30 @@ def secrets_in(config: Config) -> Iterator[str]:
 
 def _escaped(secret: str) -> str:
     return msgspec.json.encode(secret).decode()[1:-1]
+
+
+class ExchangeLog:
+    """One JSON line an exchange: no message content, no keys. Lines that come close together are written together."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._encode = msgspec.json.Encoder().encode
+        self._lines: list[bytes] = []
+
+    def add(self, record: Record) -> None:
+        """Note an exchange. Needs a running event loop."""
+        if not self._lines:
+            asyncio.get_running_loop().call_later(TOGETHER, self.flush)
+        self._lines.append(self._encode(record))
+
+    def flush(self) -> None:
+        """Write what has been noted."""
+        if self._lines:
+            self._lines.append(b"")
+            self._stream.write(b"\n".join(self._lines))
+            self._stream.flush()
+            self._lines.clear()
+
+    async def close(self) -> None:
+        """Write the last lines."""
+        self.flush()

@@ -4,7 +4,6 @@ Its id is the session's id, its metadata the session's user context, its items t
 Source: https://platform.openai.com/docs/api-reference/conversations
 """
 
-from collections.abc import Callable
 from secrets import token_hex
 
 import msgspec
@@ -12,15 +11,15 @@ from litestar import asgi
 from litestar.handlers import ASGIRouteHandler
 from msgspec import Raw, Struct
 
-from gateway.api.auth import Callers
 from gateway.api.directives import ID
 from gateway.api.responses import listing
+from gateway.api.setup import Current
 from gateway.api.small import Answer, Served, Small, no_method, not_found, page_limit, read_json
 from gateway.errors import GatewayError, Kind
 from gateway.sessions.chains import replace_id
-from gateway.sessions.edits import edit_turn
+from gateway.sessions.edits import Place, edit_turn
 from gateway.sessions.items import Page, added, find_item, item_name, list_items, place_of, turn_items, without_item
-from gateway.sessions.store import Append, Head, Limits, Patch, Session, SessionKey, SessionStore, Turn
+from gateway.sessions.store import Append, Head, Patch, Session, SessionKey, SessionStore, Turn
 
 PREFIX = "/v1/conversations"
 MOST_ITEMS = 20
@@ -48,13 +47,12 @@ _ITEMS = msgspec.json.Decoder(_Items)
 
 
 class Conversations:
-    """Creates, reads and changes conversations. `wall` tells Unix seconds."""
+    """Creates, reads and changes conversations."""
 
-    def __init__(self, store: SessionStore, callers: Callers, limits: Limits, wall: Callable[[], float]) -> None:
+    def __init__(self, store: SessionStore, current: Current) -> None:
         self._store = store
-        self._limits = limits
-        self._wall = wall
-        self._served = Served(PREFIX, callers, limits.max_bytes, self._answer)
+        self._served = Served(PREFIX, current, self._answer)
+        self._wall = current.setup.gateway.wall
 
     def route(self) -> ASGIRouteHandler:
         """All paths of conversations and their items."""
@@ -91,7 +89,7 @@ class Conversations:
                     raise not_found("Item", id)
                 return msgspec.json.encode(item)
             case "DELETE", id:
-                return await self._remove(key, head, id)
+                return await self._remove(Place(key, 0, request.memory.digests), head, id)
             case _:
                 raise no_method(request)
 
@@ -109,9 +107,10 @@ class Conversations:
         now = int(self._wall() * 1000)
         turns, marks = {}, {}
         if asked.items:
-            turns[1], marks[1] = added(_some(asked.items), None, at=now)
-        if self._limits.max_sessions:
-            await self._store.admit(key, self._limits)
+            turns[1], marks[1] = added(_some(asked.items), None, request.memory.digests, at=now)
+        limits = request.memory.limits
+        if limits.max_sessions:
+            await self._store.admit(key, limits)
         head = Head(
             key=key,
             generation="",
@@ -120,7 +119,7 @@ class Conversations:
             next=len(turns) + 1,
             created=now,
             updated=now,
-            expires=now + int(self._limits.ttl * 1000),
+            expires=now + int(limits.ttl * 1000),
             context=_context(asked.metadata),
         )
         await self._store.write(key, Session(head=head, marks=marks, turns=turns))
@@ -142,12 +141,12 @@ class Conversations:
     async def _add(self, request: Small, key: SessionKey, head: Head) -> bytes:
         items = _some(read_json(request, _ITEMS).items)
         session = await self._store.load(key, turns=0, marks=False, keep=0)
-        turn, mark = added(items, session, at=int(self._wall() * 1000))
+        turn, mark = added(items, session, request.memory.digests, at=int(self._wall() * 1000))
         append = Append(
             token=token_hex(16),
             turn=turn,
             mark=mark,
-            limits=self._limits,
+            limits=request.memory.limits,
             generation=head.generation,
             messages=len(items),
         )
@@ -155,13 +154,14 @@ class Conversations:
         found = turn_items(turn, item_name(key, head, done.number, turn))
         return listing(found, more=False)
 
-    async def _remove(self, key: SessionKey, head: Head, id: str) -> bytes:
+    async def _remove(self, place: Place, head: Head, id: str) -> bytes:
+        key = place.key
         number = await place_of(self._store, key, head, id)
 
         def without(turn: Turn) -> Turn | None:
             return without_item(turn, item_name(key, head, number or 0, turn), id)
 
-        if number is None or not await edit_turn(self._store, key, number, without):
+        if number is None or not await edit_turn(self._store, Place(key, number, place.digests), without):
             raise not_found("Item", id)
         return _document(head)
 

@@ -7,13 +7,14 @@ import msgspec
 from litestar.types import ASGIApp
 from msgspec.structs import replace
 
-from gateway.api.auth import Callers
+from gateway.api.setup import Current
 from gateway.api.small import Answer, Served, Small, no_method, not_found, page_limit
 from gateway.conversation import events_of
 from gateway.dialects import openai_responses
 from gateway.errors import GatewayError, Kind
 from gateway.sessions.chains import Found, find
-from gateway.sessions.edits import edit_turn
+from gateway.sessions.digest import Digests
+from gateway.sessions.edits import Place, edit_turn
 from gateway.sessions.items import Page, name_of, page_of, question_items, replayed, response_document
 from gateway.sessions.store import SessionStore, Turn
 
@@ -23,9 +24,9 @@ PREFIX = "/v1/responses"
 class Responses:
     """Serves what was stored."""
 
-    def __init__(self, store: SessionStore, callers: Callers, max_body: int) -> None:
+    def __init__(self, store: SessionStore, current: Current) -> None:
         self._store = store
-        self._served = Served(PREFIX, callers, max_body, self._answer)
+        self._served = Served(PREFIX, current, self._answer)
 
     @property
     def serve(self) -> ASGIApp:
@@ -42,7 +43,7 @@ class Responses:
             case (("GET" | "HEAD"), ()):
                 return _streamed(request, found) if request.one("stream") == "true" else _document(found)
             case "DELETE", ():
-                return await self._delete(found)
+                return await self._delete(found, request.memory.digests)
             case "GET", ("input_items",):
                 return _input_items(request, found)
             case "POST", ("cancel",):
@@ -51,7 +52,7 @@ class Responses:
             case _:
                 raise no_method(request)
 
-    async def _delete(self, found: Found) -> bytes:
+    async def _delete(self, found: Found, digests: Digests) -> bytes:
         """The response is not there any more; what was said stays in the chains and conversations that go on."""
         id = f"resp_{name_of(found)}"
 
@@ -59,7 +60,7 @@ class Responses:
             response = turn.response
             return replace(turn, response=replace(response, token="", echo=b"{}") if response else None)
 
-        if not await edit_turn(self._store, found.key, found.number, unnamed):
+        if not await edit_turn(self._store, Place(found.key, found.number, digests), unnamed):
             raise not_found("Response", id)
         return msgspec.json.encode({"id": id, "object": "response", "deleted": True})
 

@@ -10,12 +10,14 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
-from gateway.api.auth import Callers
 from gateway.api.body import read_body
-from gateway.api.directives import user_of
+from gateway.api.cors import shared_with
+from gateway.api.directives import read_user
 from gateway.api.inference import path_of
+from gateway.api.setup import Current
 from gateway.dialects import openai_responses
 from gateway.errors import GatewayError, Kind
+from gateway.sessions.memory import Memory
 from gateway.sessions.store import SessionKey
 
 log = logging.getLogger("gateway")
@@ -32,6 +34,7 @@ class Small(Struct, frozen=True):
     query: Mapping[str, list[str]]
     body: bytes
     owner: SessionKey
+    memory: Memory
 
     def one(self, name: str, default: str = "") -> str:
         """A parameter of the query."""
@@ -43,11 +46,10 @@ Answer = bytes | tuple[bytes, str]
 
 
 class Served(Struct, frozen=True):
-    """Reads small requests below `prefix` and lets `answer` serve them. `limit` is the largest body."""
+    """Reads small requests below `prefix` and lets `answer` serve them."""
 
     prefix: str
-    callers: Callers
-    limit: int
+    current: Current
     answer: Callable[[Small], Awaitable[Answer]]
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,22 +66,25 @@ class Served(Struct, frozen=True):
             made = GatewayError(Kind.INTERNAL, f"The gateway made a mistake; its log says more under {request_id}.")
             status, body = 500, openai_responses.encode_error(made, request_id)
         headers = {"content-type": kind, "content-length": str(len(body)), "x-request-id": request_id}
-        head = [(name.encode(), value.encode()) for name, value in headers.items()]
+        asked = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        told = [*headers.items(), *shared_with(asked, self.current.setup.config.server.cors_origins)]
+        head = [(name.encode(), value.encode("latin-1")) for name, value in told]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _read(self, scope: Scope, receive: Receive) -> Small:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
-        caller = self.callers.find(headers, query)
-        if caller.sessions != "history":
+        setup = self.current.setup
+        caller, memory = setup.callers.find(headers, query), setup.gateway.memory
+        if caller.sessions != "history" or memory is None:
             message = "Nothing is stored for this key (sessions: history is needed)."
             raise GatewayError(Kind.FORBIDDEN, message, code="state_not_available")
         method = str(scope.get("method"))
-        body = await read_body(receive, headers, self.limit) if method == "POST" else b""
+        body = await read_body(receive, headers, setup.config.server.max_body) if method == "POST" else b""
         parts = tuple(path_of(scope).removeprefix(self.prefix).strip("/").split("/"))
-        owner = SessionKey(caller.owner, user_of(headers), "")
-        return Small(method, tuple(part for part in parts if part), parse_qs(query), body, owner)
+        owner = SessionKey(caller.owner, read_user(headers), "")
+        return Small(method, tuple(part for part in parts if part), parse_qs(query), body, owner, memory)
 
 
 def read_json(request: Small, decoder: "msgspec.json.Decoder[T]") -> T:

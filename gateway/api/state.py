@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gateway.api.auth import Caller
-from gateway.api.directives import ID, Directives, is_agent, user_of
+from gateway.api.directives import ID, Directives, is_agent, read_user
 from gateway.dialects.dialect import Request
 from gateway.errors import GatewayError, Kind
 from gateway.sessions.chains import Stored, chain_id, short_token
@@ -87,7 +87,7 @@ def _ask(asking: Asking, stored: Stored, conversation: str) -> SessionAsk:
     headers = asking.headers
     id = conversation or chain_id(stored.token)
     return SessionAsk(
-        key=SessionKey(asking.caller.owner, user_of(headers), id),
+        key=SessionKey(asking.caller.owner, read_user(headers), id),
         token=asking.token,
         stored=stored,
         mode="append" if conversation else "follow",

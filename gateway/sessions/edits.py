@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.errors import SessionBusy
+from gateway.sessions.digest import Digests
 from gateway.sessions.items import marked
 from gateway.sessions.store import Session, SessionKey, SessionStore, Turn
 
@@ -12,30 +14,38 @@ _ROUNDS = 8
 _ALL = 1 << 30
 
 
-async def edit_turn(store: SessionStore, key: SessionKey, number: int, edit: Callable[[Turn], Turn | None]) -> bool:
+class Place(Struct, frozen=True):
+    """A turn of a session, and what makes the session's digests."""
+
+    key: SessionKey
+    number: int
+    digests: Digests
+
+
+async def edit_turn(store: SessionStore, place: Place, edit: Callable[[Turn], Turn | None]) -> bool:
     """Put what `edit` makes of a turn in its place, or take it out for None; whether the turn is there.
 
     A turn that is stored meanwhile is never lost: then the change is made again. Raises StoreUnavailable, SessionBusy.
     """
     for _ in range(_ROUNDS):
-        session = await store.load(key, turns=_ALL, marks=True, keep=0)
-        if session is None or number not in session.turns:
+        session = await store.load(place.key, turns=_ALL, marks=True, keep=0)
+        if session is None or place.number not in session.turns:
             return False
-        turn = edit(session.turns[number])
-        changed = _without(session, number) if turn is None else _with(session, number, turn)
-        if await store.write(key, changed, over=session.head):
+        turn = session.turns[place.number]
+        changed = _with(session, place, edit(turn) or _emptied(turn))
+        if await store.write(place.key, changed, over=session.head):
             return True
     raise SessionBusy("The conversation changes too fast; try again.", code="conversation_locked", retry_after=1.0)
 
 
-def _with(session: Session, number: int, turn: Turn) -> Session:
-    turns = {**session.turns, number: turn}
-    return Session(head=session.head, turns=turns, marks={**session.marks, number: marked(turn, session.marks[number])})
+def _with(session: Session, place: Place, turn: Turn) -> Session:
+    mark = marked(turn, session.marks[place.number], place.digests)
+    turns, marks = {**session.turns, place.number: turn}, {**session.marks, place.number: mark}
+    return Session(head=session.head, turns=turns, marks=marks)
 
 
-def _without(session: Session, number: int) -> Session:
+def _emptied(turn: Turn) -> Turn:
     """Turns stay where they are: an empty one keeps the number, since ids and branches count on it."""
-    turn = session.turns[number]
-    empty = replace(turn, question=replace(turn.question, messages=()), reply=replace(turn.reply, messages=()))
     response = replace(turn.response, token="", echo=b"{}") if turn.response else None
-    return _with(session, number, replace(empty, response=response))
+    question, reply = replace(turn.question, messages=()), replace(turn.reply, messages=())
+    return replace(turn, question=question, reply=reply, response=response)

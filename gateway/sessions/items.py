@@ -13,7 +13,7 @@ from gateway.dialects.dialect import ReplyHead, Request, Spoken
 from gateway.dialects.openai_responses.listing import Item, items_of, listed, output_of, response_of
 from gateway.dialects.registry import DIALECTS
 from gateway.sessions.chains import Found, Name
-from gateway.sessions.digest import digest
+from gateway.sessions.digest import Digests
 from gateway.sessions.history import Asked, align
 from gateway.sessions.store import Head, Mark, Session, SessionKey, SessionStore, Turn
 
@@ -128,23 +128,23 @@ def without_item(turn: Turn, name: str, id: str) -> Turn | None:
     return replace(turn, question=_said(question), reply=replace(_said(answer), origin=turn.reply.origin))
 
 
-def added(items: Sequence[bytes], session: Session | None, *, at: int) -> tuple[Turn, Mark]:
+def added(items: Sequence[bytes], session: Session | None, digests: Digests, *, at: int) -> tuple[Turn, Mark]:
     """Items as a turn that nobody answered. Raises GatewayError (INVALID) for what cannot be in a conversation."""
     spoken = Spoken((), tuple(items), b"")
-    aligned = align(Asked(dialect=openai_responses, spoken=spoken, mode="append"), session)
+    aligned = align(Asked(dialect=openai_responses, spoken=spoken, mode="append", digests=digests), session)
     turn = Turn(question=Said(openai_responses.NAME, tuple(items)), reply=Said(openai_responses.NAME, ()), at=at)
     return turn, replace(aligned.mark, calls=_open_calls(openai_responses.decode_messages(items)))
 
 
-def marked(turn: Turn, mark: Mark) -> Mark:
+def marked(turn: Turn, mark: Mark, digests: Digests) -> Mark:
     """The mark of a turn that was changed."""
     asked = DIALECTS[turn.question.dialect].decode_messages(turn.question.messages)
     said = DIALECTS[turn.reply.dialect].decode_messages(turn.reply.messages, turn.reply.origin)
     parts = [part for message in asked for part in message.parts]
     return replace(
         mark,
-        question=digest(asked),
-        reply=digest(said) if said else b"",
+        question=digests.of(asked),
+        reply=digests.of(said) if said else b"",
         fresh=not (parts and isinstance(parts[0], ToolResult)),
         calls=_open_calls([*asked, *said]),
         results=tuple(part.call_id for part in parts if isinstance(part, ToolResult)),

@@ -54,6 +54,11 @@ class Relabeller:
         rest, self._rest = self._rest, b""
         return self._relabelled(rest)
 
+    def fail(self, error: bytes) -> bytes:
+        """The error alone: half an event is nothing to anyone."""
+        self._rest = b""
+        return error
+
     def _relabelled(self, data: bytes) -> bytes:
         return b"".join(self._line(line) for line in data.splitlines(keepends=True))
 
