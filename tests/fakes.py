@@ -55,6 +55,7 @@ class MemoryStore:
         self.sessions[key] = head, every, marked
         numbers = [number for number in sorted(every) if not below or number < below]
         newest = {number: every[number] for number in numbers[len(numbers) - min(turns, len(numbers)) :]}
+        newest = {number: turn for number, turn in newest.items() if not below or number >= below - turns}
         wanted = set(marked) if marks else set(newest) if below else {*newest, *sorted(marked)[-2:]}
         return Session(head=head, marks={n: marked[n] for n in sorted(wanted)}, turns=newest)
 

@@ -97,9 +97,9 @@ class SessionFile:
         if self.head is None:
             return None
         first, end = self.head.first, self.head.next
+        shown = max(first, (below or end) - turns)
         if below:
-            end = max(first, min(below, end))
-        shown = max(first, end - turns)
+            end = max(shown, min(below, end))
         known = first if marks else shown if below else max(first, min(shown, end - 2))
         self._short(self.head, turns=end - shown, marks=end - known)
         entries = self._turns.span(known, end)

@@ -105,7 +105,7 @@ def response_document(found: Found) -> dict[str, Raw]:
     """A stored response as the vendor's object."""
     turn = found.turn
     head = _head(turn, name_of(found), found.session.head)
-    return response_of(_reply(turn), head, status="cancelled" if turn.incomplete else "")
+    return response_of(_reply(turn), head, status="cancelled" if turn.incomplete else "", completed=turn.at // 1000)
 
 
 def replayed(found: Found) -> tuple[Reply, ReplyHead]:

@@ -278,7 +278,8 @@ class SessionStore(Protocol):
     async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
         """The session with its newest `turns` turns (0: none, at most what fits in memory budgets), or None.
 
-        `below`, if not 0: the newest turns below that number instead, with their marks alone (`marks` is False then).
+        `below`, if not 0: those of the `turns` numbers below it that there are, with their marks alone (`marks` is
+        False then).
         `marks`: the marks of all turns. The session's life is extended to at least `keep` seconds from now.
         """
 

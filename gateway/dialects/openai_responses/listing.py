@@ -36,11 +36,13 @@ def items_of(messages: Sequence[Message]) -> tuple[bytes, ...]:
     return encode_messages(messages, _NOBODY).messages
 
 
-def response_of(reply: Reply, head: ReplyHead, *, status: str = "") -> dict[str, Raw]:
+def response_of(reply: Reply, head: ReplyHead, *, status: str = "", completed: int | None = None) -> dict[str, Raw]:
     """A stored reply as a response object; its `said` are the output items, if there are any."""
     response = FIELDS.decode(encode_reply(reply, head))
     if reply.said:
         response["output"] = json([_listed(_ITEM.decode(raw), f"{head.id}_{n}") for n, raw in enumerate(reply.said)])
+    if completed is not None:
+        response["completed_at"] = json(completed)
     if status:
         response["status"] = json(status)
     return response
