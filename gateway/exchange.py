@@ -8,7 +8,7 @@ import asyncio
 from contextlib import aclosing
 
 from gateway.arrivals import arrivals, prime, raise_failure
-from gateway.ask import Answer, Ask, Gateway, Open, Outlet, Passage
+from gateway.ask import Answer, Ask, Gateway, Open, Outlet, Passage, reply_head
 from gateway.conversation import Reply, ReplyBuilder, events_of
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
@@ -118,8 +118,7 @@ async def deliver(turn: Open, out: Outlet) -> None:
     reply = turn.answer.reply
     assert reply is not None  # noqa: S101 - whole answers have one
     await settle(turn, reply)
-    body = turn.answer.data if turn.verbatim else turn.ask.client.encode_reply(reply, turn.ask.head)
-    await out.whole(turn.headers(), body)
+    await out.whole(turn.headers(), turn.body(reply))
     await confirm(turn)
 
 
@@ -145,7 +144,7 @@ async def relay(turn: Open, out: Outlet) -> None:
         await apologise(turn, passage, error, out, held)
         raise
     try:
-        await settle(turn, builder.reply(), overflown=builder.overflown)
+        await settle(turn, passage.told(builder.reply()), overflown=builder.overflown)
     except GatewayError as error:
         await apologise(turn, passage, error, out)
         raise
@@ -157,17 +156,17 @@ async def relay(turn: Open, out: Outlet) -> None:
 async def apologise(turn: Open, passage: Passage, error: BaseException, out: Outlet, held: bytes = b"") -> None:
     """End a stream that cannot be completed, by the encoder that has written the rest of it."""
     if isinstance(error, GatewayError) and not turn.watch.gone:
-        await out.finish(held + passage.fail(error, turn.ask.client.reply_encoder(turn.ask.head)))
+        await out.finish(held + passage.fail(error, turn.ask.client.reply_encoder(turn.head)))
 
 
 async def replay(ask: Ask, recall: Recall, out: Outlet) -> None:
     """The stored reply once more: the client never saw its end (rule S8)."""
-    reply, client = recall.replayed_reply(), ask.client
+    reply, client, head = recall.replayed_reply(), ask.client, reply_head(ask, recall)
     if not ask.request.stream:
-        await out.whole(recall.headers(None), client.encode_reply(reply, ask.head))
+        await out.whole(recall.headers(None), client.encode_reply(reply, head))
         return
     await out.start(recall.headers(None))
-    encoder = client.reply_encoder(ask.head)
+    encoder = client.reply_encoder(head)
     await out.finish(b"".join(encoder.encode(event) for event in events_of(reply)))
 
 

@@ -19,6 +19,7 @@ from gateway.api.cors import preflight, shared_with
 from gateway.api.directives import read_directives, with_retry_key
 from gateway.api.outlet import AsgiOutlet
 from gateway.api.setup import Current
+from gateway.api.state import Asking, with_state
 from gateway.api.work import Work
 from gateway.ask import Ask
 from gateway.dialects import gemini
@@ -53,14 +54,15 @@ class Inference(Struct, kw_only=True):
     def route(
         self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None, serve_one: Serve = exchange
     ) -> ASGIRouteHandler:
-        """A route of `dialect`. With `other`, all below it too: then what is no POST goes there."""
+        """A route of `dialect`. With `other`, all below it too: then what is no POST of `dialect`'s goes there."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            if other is not None and scope.get("method") not in ("POST", "OPTIONS"):
-                await other(scope, receive, send)
-                return
             if upgrades(scope):
                 await refuse_upgrade(send)
+                return
+            own = scope.get("method") == "POST" and is_own(dialect, path_of(scope))
+            if other is not None and not own and scope.get("method") != "OPTIONS":
+                await other(scope, receive, send)
                 return
             visit = _Visit(self, dialect, scope, serve_one)
             if scope.get("method") == "OPTIONS":
@@ -166,6 +168,8 @@ class _Visit:
         gateway, record = self._setup.gateway, self._record
         enabled = gateway.memory is not None
         directives = read_directives(self._headers, request.fields, caller, record.request_id, enabled=enabled)
+        always = self._setup.config.responses.store == "always"
+        directives = with_state(directives, request, Asking(caller, self._headers, record.request_id, always, enabled))
         directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)
         record.stream, record.session = request.stream, directives.state
         if directives.session is None and directives.state:
@@ -198,6 +202,11 @@ class _Visit:
         if self._ask is not None and self._ask.session is not None:
             headers.append(("x-session-id", self._ask.session.key.id))
         await out.whole(headers, self._dialect.encode_error(error, record.request_id), error.kind.status)
+
+
+def is_own(dialect: Dialect, path: str) -> bool:
+    """Whether a POST to this path is a request for a reply: below /v1/responses there are others."""
+    return dialect.NAME != "openai_responses" or path.rstrip("/").endswith("/responses")
 
 
 def path_of(scope: Scope) -> str:
