@@ -57,12 +57,12 @@ class Inference(Struct, kw_only=True):
         """A route of `dialect`. With `other`, all below it too: then what is no POST of `dialect`'s goes there."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            if upgrades(scope):
+                await refuse_upgrade(send)
+                return
             own = scope.get("method") == "POST" and is_own(dialect, path_of(scope))
             if other is not None and not own and scope.get("method") != "OPTIONS":
                 await other(scope, receive, send)
-                return
-            if upgrades(scope):
-                await refuse_upgrade(send)
                 return
             visit = _Visit(self, dialect, scope, serve_one)
             if scope.get("method") == "OPTIONS":
