@@ -24,6 +24,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 from gateway import logs
 from gateway.api.auth import Callers
 from gateway.api.conversations import Conversations
+from gateway.api.extras import extra_routes
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
@@ -154,6 +155,7 @@ class _Worker:
         fleet.start()
         limits.start()
         await self._credentials.follow(self.current.setup.config)
+        await self.reloader.catch_up()
         watching = asyncio.create_task(self.reloader.watch())
         try:
             yield
@@ -200,6 +202,7 @@ def _data_plane(inference: Inference, models: Models, responses: Responses) -> I
         yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]), other)
     for path in MODELS:
         yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
+    yield from extra_routes(inference)
 
 
 def _management_key(config: Config) -> bytes | None:

@@ -16,7 +16,7 @@ from gateway.fleet.fleet import Trial
 from gateway.metrics import Record
 from gateway.routing.health import is_fault_of_request, more_useful
 from gateway.routing.plan import Wish, plan, refused, seat_after
-from gateway.routing.table import may_use
+from gateway.routing.table import Route, may_use
 from gateway.sessions.fitting import Fitting
 from gateway.sessions.memory import Answered, Recall
 from gateway.sessions.store import Pin
@@ -48,14 +48,7 @@ async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record
 
 async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch: Watch, record: Record) -> Answer:
     """Walk the plan until a target answers, or refuses for good."""
-    route = gateway.table.find(ask.request.model)
-    if route is None or not may_use(ask.models, ask.request.model):
-        message = f"There is no model {ask.request.model!r} here; GET /v1/models lists those that there are."
-        raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
-    record.model = route.name
-    if not route.targets:
-        message = f"Every provider of {route.name!r} is switched off."
-        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
+    route = find_route(gateway, ask, record)
     aligned, cut, pin = (recall.aligned, recall.cut, recall.pin) if recall else (None, 0, None)
     wish = Wish((pin.provider, pin.credential) if pin else None, ask.affinity, next(gateway.turns))
     tag = recall.ask.key.tag if recall else ""
@@ -79,6 +72,19 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
             answer.note(record, watch.now)
             return answer
     raise refused(refusal, route, gateway.fleet.state())
+
+
+def find_route(gateway: Gateway, ask: Ask, record: Record) -> Route:
+    """The targets of the model that is asked. Raises GatewayError (NOT_FOUND)."""
+    route = gateway.table.find(ask.request.model)
+    if route is None or not may_use(ask.models, ask.request.model):
+        message = f"There is no model {ask.request.model!r} here; GET /v1/models lists those that there are."
+        raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
+    record.model = route.name
+    if not route.targets:
+        message = f"Every provider of {route.name!r} is switched off."
+        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
+    return route
 
 
 async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, watch: Watch) -> Answer:

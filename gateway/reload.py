@@ -20,9 +20,11 @@ EVERY = 0.5
 
 FIXED = (
     "server.host", "server.port", "server.workers", "server.shutdown_grace", "management",
-    "sessions.store", "sessions.file", "sessions.redis",
+    "sessions.store", "sessions.file", "sessions.redis", "sessions.encryption", "sessions.compression",
 )  # fmt: skip
 """What only a restart changes."""
+
+_Fingerprint = tuple[int, int, int]
 
 Outcome = Literal["applied", "unchanged", "invalid", "restart_needed"]
 
@@ -59,6 +61,7 @@ class Reloader:
         self.config = config
         self.last: Reload | None = None
         self.source: Source | None = None
+        self._loaded: _Fingerprint | None = None
         self._apply = apply
         self._count = count
         self._wall = wall
@@ -73,12 +76,19 @@ class Reloader:
         log.log(level, "configuration %s: %s", self.last.outcome.replace("_", " "), self.last.message)
         return self.last
 
+    async def catch_up(self) -> None:
+        """Reload if the source says something else by now: a worker may start long after its server."""
+        path = self.source.path if self.source else None
+        self._loaded = _fingerprint(path) if path else None
+        if await self._differs():
+            await self.reload()
+
     async def watch(self) -> None:
-        """Reload whenever the file has changed, until cancelled."""
+        """Reload whenever the file has changed since `catch_up`, until cancelled."""
         path = self.source.path if self.source else None
         if path is None:
             return
-        loaded = before = None if await self._differs() else _fingerprint(path)
+        loaded = before = self._loaded
         while True:
             await asyncio.sleep(EVERY)
             now = _fingerprint(path)
@@ -88,7 +98,6 @@ class Reloader:
             before = now
 
     async def _differs(self) -> bool:
-        """Whether the file says something else than what is in force: a worker may start long after its server."""
         try:
             return self.source is not None and await asyncio.to_thread(self.source.read) != self.config
         except ConfigError:
@@ -116,7 +125,7 @@ class Reloader:
         return Reload(outcome, message, self._wall())
 
 
-def _fingerprint(path: Path) -> tuple[int, int, int] | None:
+def _fingerprint(path: Path) -> _Fingerprint | None:
     try:
         found = path.stat()
     except OSError:

@@ -30,10 +30,11 @@ from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange
 from gateway.fleet.limits import Limits, Ticket, headers, refusal
 from gateway.metrics import Metrics, Record
+from gateway.passthrough import BYTES_A_TOKEN, Serve, count
 from gateway.watch import Watch
 
-BYTES_A_TOKEN = 4
-"""About; where a provider has not counted."""
+COUNT = "countTokens"
+"""Gemini's method, and the mark of its requests."""
 
 log = logging.getLogger("gateway")
 
@@ -50,15 +51,20 @@ class Inference(Struct, kw_only=True):
     metrics: Metrics
     finished: Callable[[Record], None]
 
-    def route(self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None) -> ASGIRouteHandler:
+    def route(
+        self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None, serve_one: Serve = exchange
+    ) -> ASGIRouteHandler:
         """A route of `dialect`. With `other`, all below it too: then what is no POST of `dialect`'s goes there."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            if upgrades(scope):
+                await refuse_upgrade(send)
+                return
             own = scope.get("method") == "POST" and is_own(dialect, path_of(scope))
             if other is not None and not own and scope.get("method") != "OPTIONS":
                 await other(scope, receive, send)
                 return
-            visit = _Visit(self, dialect, scope)
+            visit = _Visit(self, dialect, scope, serve_one)
             if scope.get("method") == "OPTIONS":
                 await visit.preflight(send)
                 return
@@ -70,8 +76,9 @@ class Inference(Struct, kw_only=True):
 class _Visit:
     """One client, from its request to the end of its reply."""
 
-    def __init__(self, inference: Inference, dialect: Dialect, scope: Scope) -> None:
+    def __init__(self, inference: Inference, dialect: Dialect, scope: Scope, serve_one: Serve) -> None:
         self._of = inference
+        self._serve_one = serve_one
         self._setup = inference.current.setup
         self._dialect = dialect
         self._scope = scope
@@ -132,11 +139,13 @@ class _Visit:
         body = await read_body(receive, self._headers, server.max_body)
         request, self._size = open_request(self._scope, body), len(body)
         out.listen(receive)
-        await self._admit(caller)
+        if self._serve_one is not count and request.query != COUNT:
+            await self._admit(caller)
         ask = self._ask = self._asked(request, caller, body)
         if request.stream:
             out.stream(*_framing(request))
-        await exchange(self._setup.gateway, ask, out, self._watch, self._record)
+        serve_one = count if request.query == COUNT else self._serve_one
+        await serve_one(self._setup.gateway, ask, out, self._watch, self._record)
 
     async def _admit(self, caller: Caller) -> None:
         """Count the request by the limits of its key. Raises GatewayError (RATE_LIMITED)."""
@@ -208,8 +217,10 @@ def path_of(scope: Scope) -> str:
 def open_gemini(scope: Scope, body: bytes) -> Request:
     """Gemini's path names the model and the method: `models/{model}:streamGenerateContent?alt=sse`."""
     model, _, method = path_of(scope).partition("/models/")[2].rpartition(":")
+    if method == COUNT:
+        return gemini.open_request(gemini.unwrapped(body), model=model, query=COUNT)
     if method not in ("generateContent", "streamGenerateContent"):
-        message = f"There is no method {method!r}; use generateContent or streamGenerateContent."
+        message = f"There is no method {method!r}; use generateContent, streamGenerateContent or countTokens."
         raise GatewayError(Kind.NOT_FOUND, message)
     query = "sse" if "alt=sse" in scope["query_string"].decode("latin-1").split("&") else ""
     stream = method == "streamGenerateContent"
@@ -224,3 +235,18 @@ def _framing(request: Request) -> tuple[str, bytes]:
     if request.dialect == "gemini":
         return "text/event-stream" if request.query == "sse" else "application/json", gemini.KEEP_ALIVE
     return "text/event-stream; charset=utf-8", COMMENT
+
+
+def upgrades(scope: Scope) -> bool:
+    """Whether a client asks for a WebSocket."""
+    if scope.get("method") != "GET":
+        return False
+    return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
+
+
+async def refuse_upgrade(send: Send) -> None:
+    """426: there are no WebSockets here. Codex then falls back to HTTP at once, after a 404 with its seventh try."""
+    body = b'{"error":{"message":"There are no WebSockets here: use HTTP.","type":"invalid_request_error"}}'
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 426, "headers": [*head, (b"upgrade", b"HTTP/1.1")]})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -55,7 +55,7 @@ class Endless:
                 writer.write(self._piece)
                 await writer.drain()
                 self.sent += len(self._piece)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             self.gone += 1
             self.left.set()
         finally:

@@ -1,7 +1,8 @@
 """Streams that wait, break off and fail, as each official SDK meets them (features C6 and C8)."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Any
 
@@ -39,7 +40,7 @@ def script(seen: Seen) -> Say:
         "slow": Say("late but whole", wait=0.5),
         "refusing": Say("overloaded", status=500, wait=0.5),
         "fine": Say("from another"),
-        "idle": Say("one two three four", cut=content, hang=20),
+        "idle": Say("one two three four", cut=content, hang=4),
         "truncated": Say("one two three four", cut=content),
         "frame": Say("one two three four", cut=content, hang=0.3, last=FRAMES.get(kind, b"")),
     }[case]
@@ -78,8 +79,20 @@ def gateway() -> Iterator[Running]:
         yield gateway
 
 
-def streamed(client: str, gateway: Running, case: str, name: str) -> tuple[str, str]:
-    """What an SDK makes of a stream: the text, and its error or ""."""
+Outcome = tuple[str, str]
+Outcomes = Callable[[str, str, str], Outcome]
+
+
+@pytest.fixture(scope="module")
+def streamed(gateway: Running) -> Outcomes:
+    """What the SDKs make of every case, asked for all at once: the text, and the error or ""."""
+    asked = {(client, case, name) for client, case in product(CLIENTS, CASES) for name in (client, other(client))}
+    with ThreadPoolExecutor(12) as pool:
+        futures = {one: pool.submit(read, gateway, *one) for one in asked}
+    return lambda client, case, name: futures[client, case, name].result()
+
+
+def read(gateway: Running, client: str, case: str, name: str) -> Outcome:
     pieces: list[str] = []
     error = ""
     try:
@@ -127,18 +140,18 @@ READERS = {"chat": read_chat, "responses": read_responses, "anthropic": read_ant
 
 @pytest.mark.parametrize("translated", [False, True], ids=["verbatim", "translated"])
 @pytest.mark.parametrize("client", CLIENTS)
-def test_keep_alives_from_the_start_of_the_wait_harm_no_sdk(gateway: Running, client: str, *, translated: bool):
-    assert streamed(client, gateway, "slow", other(client) if translated else client) == ("late but whole", "")
+def test_keep_alives_from_the_start_of_the_wait_harm_no_sdk(streamed: Outcomes, client: str, *, translated: bool):
+    assert streamed(client, "slow", other(client) if translated else client) == ("late but whole", "")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_stream_that_has_only_had_keep_alives_still_fails_over(gateway: Running, client: str):
-    assert streamed(client, gateway, "failover", client) == ("from another", "")
+def test_a_stream_that_has_only_had_keep_alives_still_fails_over(streamed: Outcomes, client: str):
+    assert streamed(client, "failover", client) == ("from another", "")
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_failure_after_keep_alives_is_an_error_event(gateway: Running, client: str):
-    text, error = streamed(client, gateway, "refused", client)
+def test_a_failure_after_keep_alives_is_an_error_event(streamed: Outcomes, client: str):
+    text, error = streamed(client, "refused", client)
     assert text == ""
     assert error
 
@@ -147,9 +160,9 @@ def test_a_failure_after_keep_alives_is_an_error_event(gateway: Running, client:
 @pytest.mark.parametrize("case", ["idle", "truncated", "frame"])
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_stream_that_breaks_off_ends_in_the_dialect_s_error(
-    gateway: Running, client: str, case: str, *, translated: bool
+    streamed: Outcomes, client: str, case: str, *, translated: bool
 ):
-    text, error = streamed(client, gateway, case, other(client) if translated else client)
+    text, error = streamed(client, case, other(client) if translated else client)
     assert text.startswith("one")
     assert "four" not in text
     assert error

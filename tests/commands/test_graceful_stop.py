@@ -67,7 +67,7 @@ def sessions_of(config: str) -> dict[str, dict[str, Any]]:
         }
 
 
-@pytest.mark.parametrize(("workers", "streams"), [(1, STREAMS), (2, 40)])
+@pytest.mark.parametrize(("workers", "streams"), [(1, STREAMS), pytest.param(2, 40, marks=pytest.mark.slow)])
 async def test_no_stream_is_cut_within_the_grace_and_every_turn_is_kept(tmp_path: Path, workers: int, streams: int):
     words = " ".join(f"word{n}" for n in range(10))
     with ExitStack() as stack:

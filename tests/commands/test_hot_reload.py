@@ -1,5 +1,6 @@
 """A configuration that changes while the gateway runs."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,9 @@ class Gateway:
         name = f'gateway_config_reloads_total{{outcome="{outcome}"}}'
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
+    def workers_ready(self) -> int:
+        return sum(line.get("message") == "worker ready" for line in self.process.lines())
+
     def logged(self, words: str) -> bool:
         return any(words in line["message"] for line in self.process.lines() if "message" in line)
 
@@ -89,12 +93,24 @@ def test_what_needs_a_restart_is_refused_and_says_so(tmp_path: Path):
 
 def test_several_workers_reload_together_on_a_signal(tmp_path: Path):
     with started(tmp_path, workers=2) as gateway:
-        until(lambda: gateway.logged("worker ready"))
-        until(lambda: sum(line.get("message") == "worker ready" for line in gateway.process.lines()) == 2)
+        until(lambda: gateway.workers_ready() == 2)
         gateway.process.process.send_signal(signal.SIGHUP)
         until(lambda: gateway.count("unchanged") == 2)
         gateway.change("provider: one", "provider: two")
         until(lambda: gateway.count("applied") == 2)
+        assert {gateway.ask("q").headers["x-gateway-provider"] for _ in range(10)} == {"two"}
+
+
+def test_a_worker_that_is_started_again_begins_with_the_newest_configuration(tmp_path: Path):
+    with started(tmp_path, workers=2) as gateway:
+        until(lambda: gateway.workers_ready() == 2)
+        gateway.change("provider: one", "provider: two")
+        until(lambda: gateway.count("applied") == 2)
+        children = Path(f"/proc/{gateway.process.process.pid}/task/{gateway.process.process.pid}/children")
+        for pid in map(int, children.read_text().split()):
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: gateway.workers_ready() == 4)
         assert {gateway.ask("q").headers["x-gateway-provider"] for _ in range(10)} == {"two"}
 
 
