@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from hashlib import sha256
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
@@ -21,6 +20,8 @@ from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway.api.auth import Callers
+from gateway.api.desk import Desk
+from gateway.api.guard import digest_of
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
@@ -34,6 +35,10 @@ from gateway.errors import StoreUnavailable
 from gateway.fleet.file_board import FileBoard
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.redis_board import RedisBoard
+from gateway.ledger.book import Book
+from gateway.ledger.file_ledger import FileLedger
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.redis_ledger import RedisLedger
 from gateway.metrics import Metrics, Record
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
@@ -74,9 +79,11 @@ def create_app(
     """
     store = sessions or make_store(config)
     metrics = Metrics(registry or REGISTRY)
-    table, callers, readiness = Table(config), Callers(config), Readiness()
+    table, readiness = Table(config), Readiness()
     upstream = Upstream(config, transport or Transport())
     fleet = make_fleet(config) if sessions is None else Fleet(None, time.monotonic)
+    book = Book(make_ledger(config) if sessions is None else None, fleet.disable)
+    callers = Callers(config, book)
     gateway = Gateway(
         table=table,
         fleet=fleet,
@@ -96,26 +103,41 @@ def create_app(
     inference = Inference(config=config, gateway=gateway, callers=callers, metrics=metrics, finished=observe)
     registries = partial(_gathered, metrics, metrics_directory)
 
+    desk = _desk(config, table, fleet, book, registries)
+
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await _begin(store, fleet)
+        await book.start()
         try:
             yield
         finally:
             readiness.draining = True
-            for part in (fleet, upstream, store):
+            for part in (book, fleet, upstream, store):
                 await part.close()
 
     return Litestar(
         route_handlers=[
             *_data_plane(inference, Models(table, callers)),
-            management_router(store, _management_key(config), DIALECTS),
+            management_router(store, desk, digest_of(config.management), DIALECTS),
             *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
         ],
         lifespan=[lifespan],
         openapi_config=None,
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
+    )
+
+
+def _desk(config: Config, table: Table, fleet: Fleet, book: Book, registry: Callable[[], CollectorRegistry]) -> Desk:
+    return Desk(
+        config=lambda: config,
+        table=lambda: table,
+        fleet=fleet,
+        book=book,
+        registry=registry,
+        clock=time.monotonic,
+        wall=time.time,
     )
 
 
@@ -131,14 +153,6 @@ def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandl
         yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]))
     for path in MODELS:
         yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
-
-
-def _management_key(config: Config) -> bytes | None:
-    """The SHA-256 of the management key, None if there is none."""
-    management = config.management
-    if management.sha256:
-        return bytes.fromhex(management.sha256)
-    return sha256(management.key.encode()).digest() if management.key else None
 
 
 def make_store(config: Config) -> SessionStore:
@@ -163,6 +177,15 @@ def make_fleet(config: Config) -> Fleet:
         link = connect(replace(redis, connections=1))
         return Fleet(RedisBoard(link, prefix=redis.prefix, timeout=redis.timeout), time.monotonic)
     return Fleet(FileBoard(Path(config.sessions.file.directory).expanduser()), time.monotonic)
+
+
+def make_ledger(config: Config) -> Ledger:
+    """Where this worker and the others find what operators decide: beside the sessions."""
+    if config.sessions.store == "redis":
+        redis = config.sessions.redis
+        link = connect(replace(redis, connections=1))
+        return RedisLedger(link, prefix=redis.prefix, timeout=redis.timeout)
+    return FileLedger(Path(config.sessions.file.directory).expanduser())
 
 
 def log_line(record: Record) -> None:

@@ -76,6 +76,11 @@ class Table:
         """The public names that can be listed: wildcards cannot."""
         return iter(self._exact)
 
+    def routes(self) -> Iterator[Route]:
+        """Every configured route, wildcards last."""
+        yield from self._exact.values()
+        yield from self._wildcards
+
     def targets(self) -> Iterator[Target]:
         """Every configured target; a wildcard's model is still `*`."""
         for route in (*self._exact.values(), *self._wildcards):
