@@ -5,6 +5,7 @@ An unknown key is an error. What is not built yet is accepted at its default and
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, cast
 
@@ -114,6 +115,29 @@ class RedisSessions(_Base, frozen=True):
     sentinel_password: str = ""
 
 
+class EncryptionKey(_Base, frozen=True):
+    """A key of AES-256: 32 bytes, as base64 or as 64 hexadecimal digits. `id` is stored beside what it encrypts."""
+
+    id: str
+    key: str
+
+    @property
+    def secret(self) -> bytes:
+        """The 32 bytes. Raises ValueError if they are not."""
+        if re.fullmatch(r"[0-9a-fA-F]{64}", self.key):
+            return bytes.fromhex(self.key)
+        secret = b64decode(self.key, validate=True)
+        if len(secret) != 32:  # noqa: PLR2004 - AES-256
+            raise ValueError(self.id)
+        return secret
+
+
+class Encryption(_Base, frozen=True):
+    """What is said in sessions is encrypted with the first key, and read with any; none: stored as it is."""
+
+    keys: tuple[EncryptionKey, ...] = ()
+
+
 class Sessions(_Base, frozen=True):
     """Rules of sessions: what is kept, for how long, and what happens when the store is down."""
 
@@ -126,6 +150,8 @@ class Sessions(_Base, frozen=True):
     partial_turns: Literal["keep", "drop"] = "keep"
     conflict: Literal["order", "reject"] = "order"
     on_failure: Literal["stateless", "reject"] = "stateless"
+    compression: Literal["none", "zstd"] = "none"
+    encryption: Encryption = Encryption()
     file: FileSessions = FileSessions()
     redis: RedisSessions = RedisSessions()
 

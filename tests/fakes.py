@@ -34,7 +34,7 @@ class MemoryStore:
         self.failure: GatewayError | None = None
         self.sessions: dict[SessionKey, tuple[Head, dict[int, Turn], dict[int, Mark]]] = {}
         self._tokens: dict[tuple[SessionKey, str], Appended] = {}
-        self._deleted: set[SessionKey] = set()
+        self._deleted: dict[SessionKey, int] = {}
         self._made = 0
 
     def _fail(self) -> None:
@@ -91,13 +91,17 @@ class MemoryStore:
             raise SessionTooLarge("The turn is larger than a session may be.")
         if append.generation is not None and (found is None or found[0].generation != append.generation):
             raise SessionGone("The session is gone.")
-        if append.generation is None and found is None and key in self._deleted:
+        if append.generation is None and found is None and self._buried(key, append):
             raise SessionGone("The session was deleted.")
         if append.replace_from is not None and found is not None and found[0].revision != append.revision:
             raise SessionChanged("Another turn came between.")
         mine = [other for other in self.sessions if other.owner == key.owner and self._find(other)]
         if found is None and limits.max_sessions and len(mine) >= limits.max_sessions:
             raise SessionLimit("There are too many sessions.")
+
+    def _buried(self, key: SessionKey, append: Append) -> bool:
+        at = self._deleted.get(key)
+        return at is not None and (append.since is None or at >= self.now() - append.since * 1000)
 
     def _new(self, key: SessionKey) -> Head:
         self._made += 1
@@ -164,7 +168,7 @@ class MemoryStore:
         existed = self._find(key) is not None
         self.sessions.pop(key, None)
         self._forget(key, 0)
-        self._deleted.add(key)
+        self._deleted[key] = self.now()
         return existed
 
     async def patch(self, key: SessionKey, patch: Patch) -> bool:

@@ -1,13 +1,14 @@
 """Who asks: client keys, as hashes, from any of the places where the vendors' SDKs put them (feature A8)."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from msgspec import Struct
 
-from gateway.config import ClientKey, Config, SessionMode
+from gateway.config import ClientKey, Config, KeyLimits, SessionMode
 from gateway.errors import GatewayError, Kind
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -20,6 +21,7 @@ class Caller(Struct, frozen=True):
     owner: str
     models: tuple[str, ...]
     sessions: SessionMode
+    limits: KeyLimits = KeyLimits()
 
 
 OPEN = Caller("open", "open", ("*",), "history")
@@ -81,7 +83,7 @@ class Callers:
 
 
 def _caller(key: ClientKey) -> Caller:
-    return Caller(key.id, key.owner or key.id, key.models, key.sessions)
+    return Caller(key.id, key.owner or key.id, key.models, key.sessions, key.limits)
 
 
 def _key(headers: Mapping[str, str], query: str) -> str:
@@ -96,9 +98,14 @@ def _key(headers: Mapping[str, str], query: str) -> str:
 
 def _refuse_browsers(headers: Mapping[str, str]) -> None:
     """Without keys a web page must not reach us: not by its origin, not by a name that resolves to here (F7)."""
-    names = [urlsplit(f"//{headers.get('host', '')}").hostname]
-    if "origin" in headers:
-        names.append(urlsplit(headers["origin"]).hostname)
-    if any(name not in LOOPBACK for name in names):
+    if not (_is_here(f"//{headers.get('host', '')}") and _is_here(headers.get("origin", "//localhost"))):
         message = "Without client keys only programs on this machine may ask: use http://127.0.0.1, or add auth.keys."
         raise GatewayError(Kind.FORBIDDEN, message)
+
+
+@lru_cache(256)
+def _is_here(url: str) -> bool:
+    try:
+        return urlsplit(url).hostname in LOOPBACK
+    except ValueError:  # brackets that do not match
+        return False

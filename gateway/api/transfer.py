@@ -12,10 +12,12 @@ from litestar.params import QueryParameter
 from litestar.response import Stream
 from msgspec import Struct
 
-from gateway.api.desk import AnyRequest, note
+from gateway.api.desk import AnyDesk, AnyRequest, note
 from gateway.api.selection import Filter, Owner, Store
 from gateway.api.sessions import Wanted
 from gateway.errors import GatewayError, Kind
+from gateway.sessions.digest import PLAIN
+from gateway.sessions.making import redigested
 from gateway.sessions.store import Session, SessionKey, SessionStore
 from gateway.sessions.transfer import line_of, read_line
 
@@ -54,6 +56,7 @@ async def export_sessions(
     request: AnyRequest,
     store: Store,
     wanted: Wanted,
+    desk: AnyDesk,
     owner: Owner = None,
     id: Annotated[str | None, QueryParameter(description="Only sessions of this id.")] = None,
 ) -> Stream:
@@ -62,7 +65,10 @@ async def export_sessions(
     A store that fails on the way breaks the connection off: only a whole body is a whole export.
     """
     note("sessions exported", request, owner=owner, session=id)
-    return Stream(_exported(store, wanted, owner, id), media_type=LINES, headers={"Cache-Control": "no-store"})
+    keyed = bool(desk.config().sessions.encryption.keys)
+    return Stream(
+        _exported(store, wanted, owner, id, keyed=keyed), media_type=LINES, headers={"Cache-Control": "no-store"}
+    )
 
 
 @post(
@@ -84,11 +90,13 @@ async def import_sessions(
     return done
 
 
-async def _exported(store: SessionStore, wanted: Filter, owner: str | None, id: str | None) -> AsyncIterator[bytes]:
+async def _exported(
+    store: SessionStore, wanted: Filter, owner: str | None, id: str | None, *, keyed: bool
+) -> AsyncIterator[bytes]:
     async for key in _keys(store, owner, id):
         session = await store.load(key, turns=1 << 31, marks=True, keep=0.0)
         if session is not None and wanted.passes(session.head):
-            yield line_of(session)
+            yield line_of(redigested(session, PLAIN) if keyed else session)
 
 
 async def _keys(store: SessionStore, owner: str | None, id: str | None) -> AsyncIterator[SessionKey]:

@@ -18,8 +18,9 @@ from msgspec.structs import replace
 
 from gateway.errors import Kind, StoreUnavailable, UpstreamError
 from gateway.fleet.board import Board
+from gateway.metrics import Metrics
 from gateway.routing.health import Health, Place, after, failing, is_fault_of_request, place_of
-from gateway.routing.load import Load
+from gateway.routing.load import Load, Seat
 from gateway.routing.plan import State
 from gateway.routing.table import Target
 
@@ -34,8 +35,10 @@ LEASE: Final = 10.0
 class Fleet:
     """The health and the load of all targets, as this worker sees them. `clock` is that of all waits, in seconds."""
 
-    def __init__(self, board: Board | None, clock: Callable[[], float]) -> None:
+    def __init__(self, board: Board | None, clock: Callable[[], float], metrics: Metrics | None = None) -> None:
         self._board = board
+        self._metrics = metrics
+        self._shown: set[Seat] = set()
         self._clock = clock
         self._holder = token_hex(8)
         self._health = Health()
@@ -113,6 +116,8 @@ class Fleet:
         if cooling is before:
             return
         self._health.put(place, cooling)
+        if self._metrics is not None:
+            self._metrics.cooled(*target.seat, error.kind.label)
         if self._board is not None:
             self._tell(place, self._tell_failure(self._board, place, began, error))
 
@@ -186,6 +191,7 @@ class Fleet:
         while True:
             try:
                 await self.refresh()
+                self._show()
             except Exception:
                 log.exception("what other workers know could not be read")
             await asyncio.sleep(PERIOD)
@@ -217,6 +223,22 @@ class Fleet:
             self._health.put(place, None)
         for place in found.keys() - self._touched:
             self._health.put(place, found[place].moved(now))
+
+    def began(self, target: Target, change: int) -> None:
+        """One attempt more is in flight, or one less."""
+        (self._load.begin if change > 0 else self._load.end)(target)
+        if self._metrics is not None:
+            self._metrics.in_flight(*target.seat, change)
+
+    def _show(self) -> None:
+        """What cools down now, as a number for each credential."""
+        if self._metrics is None:
+            return
+        now = self._clock()
+        cooling = Counter(place[:2] for place, known in self._health.places().items() if known.until > now)
+        for seat in self._shown | cooling.keys():
+            self._metrics.cooling(*seat, cooling[seat])
+        self._shown = set(cooling)
 
     def _tell(self, place: Place, telling: Coroutine[Any, Any, None]) -> None:
         self._telling[place] += 1
@@ -255,7 +277,7 @@ class Trial:
         self._places = places
         self._began = fleet.state().now
         self._open = True
-        fleet.load.begin(target)
+        fleet.began(target, 1)
 
     def __enter__(self) -> None:
         pass
@@ -283,4 +305,4 @@ class Trial:
         """The reply has ended, one way or another."""
         if self._open:
             self._open = False
-            self._fleet.load.end(self.target)
+            self._fleet.began(self.target, -1)

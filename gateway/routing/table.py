@@ -1,6 +1,6 @@
 """Which models exist and by which targets each is served; built from the configuration, once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
@@ -101,9 +101,9 @@ class Table:
         return self._resolved[model]
 
 
-def may_use(models: Iterable[str], model: str) -> bool:
+def may_use(models: Collection[str], model: str) -> bool:
     """Whether a client key's list of model patterns admits a model."""
-    return any(pattern in ("*", model) or fnmatchcase(model, pattern) for pattern in models)
+    return "*" in models or any(pattern == model or fnmatchcase(model, pattern) for pattern in models)
 
 
 def _targets(configuration: config.Config, model: config.Model) -> Iterator[Target]:

@@ -1,5 +1,6 @@
 """One session in its file: what each verb of the store does to it. All of it runs under the file's lock."""
 
+import math
 import os
 from collections.abc import Callable
 from hashlib import sha256
@@ -51,13 +52,15 @@ class SaidRef(NamedTuple):
 class State(Struct, array_like=True):
     """What a commit says: the head without what was said, and where that and the turns are.
 
-    Or nothing but `gone`: the session was deleted, and may not come back before that time (Unix milliseconds).
+    Or nothing but `gone` and `deleted`: when the session was deleted (Unix milliseconds), and until when a turn that
+    ran then may not bring it back.
     """
 
     head: bytes
     index: Index
     said: dict[str, SaidRef]
     gone: int = 0
+    deleted: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -80,7 +83,7 @@ class SessionFile:
         state = State(b"", Index(), {})
         if log.state is not None:
             state = self._sound(_STATE.decode, log.state)
-        self.gone = state.gone
+        self.gone, self._deleted = state.gone, state.deleted
         self._said = state.said
         self._turns = Turns(state.index, self._block)
         if state.head:
@@ -181,8 +184,8 @@ class SessionFile:
     def delete(self, until: int) -> bool:
         """Forget all but that the session may not come back before `until`; whether there was one."""
         self.log.clear()
-        self.expired, self.gone = False, until
-        state = State(b"", Index(), {}, gone=until)
+        self.expired, self.gone, self._deleted = False, until, self.now
+        state = State(b"", Index(), {}, gone=until, deleted=self.now)
         self.log.write(self.log.batch(), _ENCODER.encode(state))
         self.log.touch(0)
         return self.head is not None
@@ -227,7 +230,8 @@ class SessionFile:
     # ------------------------------------------------------------ the parts of an append
 
     def _refuse(self, append: Append) -> None:
-        deleted = self.gone > self.now and append.generation is None
+        before = append.since is not None and self._deleted < self.now - math.ceil(append.since * 1000)
+        deleted = self.gone > self.now and append.generation is None and not before
         other = append.generation is not None and (self.head is None or append.generation != self.head.generation)
         if deleted or other:
             raise SessionGone("This session was deleted or has expired while the request ran; the turn is not stored.")

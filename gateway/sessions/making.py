@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from gateway.conversation import Message, Said, ToolCall, ToolResult, Usage
 from gateway.dialects.dialect import Dialect
+from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind
-from gateway.sessions.digest import digest
+from gateway.sessions.digest import Digests, digest
 from gateway.sessions.store import Head, Mark, Session, SessionKey, Totals, Turn
 
 _MEMBERS = {"openai_chat": "messages", "anthropic": "messages", "openai_responses": "input", "gemini": "contents"}
@@ -80,6 +81,23 @@ def fork_of(session: Session, key: SessionKey, at: int | None, *, now: int, ttl:
     )
     marks = {number: mark for number, mark in session.marks.items() if number <= last}
     return Session(head=forked, turns=turns, marks=marks)
+
+
+def redigested(session: Session, digests: Digests) -> Session:
+    """The session with digests of another making: what is exported has those without a key."""
+    marks = {number: _redigested(session.turns[number], mark, digests) for number, mark in session.marks.items()}
+    return replace(session, marks=marks)
+
+
+def _redigested(turn: Turn, mark: Mark, digests: Digests) -> Mark:
+    asked = _decoded(turn.question)
+    prefill = [message for message in asked if message.role == "assistant"]
+    answered = tuple(part for message in _decoded(turn.reply) for part in message.parts)
+    return replace(mark, question=digests.of(asked), reply=digests.of([*prefill, Message("assistant", answered)]))
+
+
+def _decoded(said: Said) -> tuple[Message, ...]:
+    return DIALECTS[said.dialect].decode_messages(said.messages, said.origin)
 
 
 def with_context(session: Session, context: dict[str, Any]) -> Session:

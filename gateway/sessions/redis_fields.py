@@ -1,5 +1,6 @@
 """What the scripts of the Redis store are given, and what they answer."""
 
+import math
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any
@@ -68,6 +69,7 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
         key.user,
         key.id,
         *_reserved(append),
+        "" if append.since is None else math.ceil(append.since * 1000),
     ]
     for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
         if said is not None:

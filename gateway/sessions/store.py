@@ -168,7 +168,9 @@ class Append(Struct, frozen=True, kw_only=True):
     `replace_from` and with `reserved`.
     `replace_from`: this turn takes the place of all stored turns from that number on; None appends.
     `system`, `preamble`, `tools`: None keeps what the session has. `resends` can be set, never cleared by None.
-    `pin` is set if the session's pin still equals `pin_was` (compare and set); None keeps it. `drop_pin` with the
+    `since` is how many seconds ago the load was that found nothing: a session that was deleted before may be made
+    anew; None means that it is not known. `pin` is set if the session's pin still equals `pin_was` (compare and set);
+    None keeps it. `drop_pin` with the
     same comparison removes it.
     `reserved` is the reservation that the turn runs under. The append ends it in the same step: the lease is free, and
     the retry key leads to this turn, or is free again if the turn is `incomplete`.
@@ -191,6 +193,7 @@ class Append(Struct, frozen=True, kw_only=True):
     drop_pin: bool = False
     messages: int = 0
     cost: float = 0.0
+    since: float | None = None
     reserved: Reservation | None = None
 
 
@@ -245,7 +248,8 @@ class SessionStore(Protocol):
     """Where sessions live. Several processes share one store; each method is one atomic step.
 
     Promised: what `append` returned is seen by every later `load`, from any process. A turn is stored whole or not
-    at all. Numbers are contiguous and never reused while the generation lives. An expired session does not exist.
+    at all. Numbers are contiguous; a turn that replaces takes the number of the first that it replaces. An expired
+    session does not exist.
     Cost is proportional to what is given or returned, never to the history behind it.
 
     Every method raises StoreUnavailable when the store is down, slow or refusing, within the store's own time
@@ -266,7 +270,7 @@ class SessionStore(Protocol):
         """Store a turn, making the session if `generation` is None and there is none.
 
         Raises SessionGone if a generation was loaded and is not there any more, or nothing was loaded and the
-        session was deleted within the last minutes (rule S11); SessionChanged if turns were to be replaced and
+        session was deleted since (rule S11); SessionChanged if turns were to be replaced and
         `revision` is not the current one; SessionLimit; SessionTooLarge if the turn alone exceeds `max_bytes`.
         Raises SessionBusy if the turn's reservation has passed to another, or has run out and the session has
         changed since: of two turns that both believed to be alone only one is stored.
