@@ -30,7 +30,10 @@ class Tokens(Struct, frozen=True):
 
 
 class Metadata(Struct, frozen=True, kw_only=True):
-    """What is known of a session beside its messages. Names are None until there is one."""
+    """What is known of a session beside its messages. Names are None until there is one.
+
+    `cost` is in dollars, None as long as no turn has a known one; it leaves `unpriced_turns` out.
+    """
 
     preferred_provider: str | None
     last_provider: str | None
@@ -39,6 +42,8 @@ class Metadata(Struct, frozen=True, kw_only=True):
     total_messages: int
     total_tokens: int
     usage: Tokens
+    cost: float | None
+    unpriced_turns: int
     user_context: dict[str, Any]
 
 
@@ -55,7 +60,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """One message. Only replies have `provider` and `model`; a turn's `tokens_used` stand at its last message.
+    """One message. Only replies have `provider` and `model`; a turn's `tokens_used` and `cost` stand at its end.
 
     `incomplete`: the reply was cut short. Turn 0 is what stands in front of the conversation.
     """
@@ -66,6 +71,7 @@ class Line(Struct, frozen=True, kw_only=True):
     model: str | None = None
     timestamp: str | None = None
     tokens_used: int | None = None
+    cost: float | None = None
     turn: int = 0
     incomplete: bool = False
 
@@ -121,6 +127,8 @@ def _fields(head: Head) -> dict[str, Any]:
             total_messages=head.totals.messages,
             total_tokens=_total(usage),
             usage=Tokens(usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning),
+            cost=head.totals.cost if head.totals.turns > head.totals.unpriced else None,
+            unpriced_turns=head.totals.unpriced,
             user_context=msgspec.json.decode(head.context, type=dict[str, Any]),
         ),
     }
@@ -142,7 +150,7 @@ def _lines(number: int, turn: Turn, dialects: Dialects) -> Iterator[Line]:
         for message in _said(turn.reply, dialects)
     ]
     if lines and turn.usage is not None:
-        lines[-1] = msgspec.structs.replace(lines[-1], tokens_used=_total(turn.usage))
+        lines[-1] = msgspec.structs.replace(lines[-1], tokens_used=_total(turn.usage), cost=turn.cost)
     yield from lines
 
 
