@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup check test cov dev lock
+.PHONY: setup check test cov dev lock faults
 
 setup: .venv/done
 
@@ -17,6 +17,11 @@ check: setup
 
 test: setup
 	$(PY) -m pytest
+
+# The provider fault matrix, and a rate-limited credential in a fleet of three, as tables.
+faults: setup
+	$(PY) -m pytest -q -s -n0 tests/chaos/test_provider_faults.py
+	$(PY) tests/chaos/fleet_cooldown.py
 
 dev: setup
 	$(PY) -m gateway demo

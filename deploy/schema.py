@@ -28,6 +28,7 @@ _PLAIN: dict[Any, Schema] = {
     Duration: {"type": "string", "pattern": rf"^([0-9]+([.][0-9]+)?(ms|s|m|h|d)|{_VARIABLE})$"},
     Size: {"type": ["string", "integer"], "pattern": rf"^([0-9]+(B|KiB|MiB|GiB)?|{_VARIABLE})$"},
     NoneType: {"type": "null"},
+    Any: {},
 }
 _SPECIAL: dict[tuple[str, str], Schema | None] = {
     ("Server", "host"): None,  # the chart sets these itself: nobody may think to have set them

@@ -1,5 +1,6 @@
 """The composition root: the one place that names concrete classes."""
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -8,7 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import httpx
 from litestar import Litestar, Request, Response
@@ -19,15 +20,20 @@ from litestar.types import Scope
 from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
+from gateway import logs
 from gateway.api.auth import Callers
-from gateway.api.desk import Desk
+from gateway.api.desk import Desk, Reloaded
 from gateway.api.guard import digest_of
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
-from gateway.api.probes import Readiness, probes
+from gateway.api.own_sessions import own_sessions_router
+from gateway.api.probes import probes
+from gateway.api.setup import Current, Setup
+from gateway.api.work import Work
 from gateway.ask import Gateway
 from gateway.config import Config
+from gateway.credentials import Credentials
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
 from gateway.dialects.registry import DIALECTS
@@ -42,6 +48,7 @@ from gateway.ledger.ledger import Ledger
 from gateway.ledger.redis_ledger import RedisLedger
 from gateway.logs import ExchangeLog
 from gateway.metrics import Metrics, Record
+from gateway.reload import Reloader
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.digest import Digests
@@ -81,65 +88,126 @@ def create_app(
 
     `finished` takes the record of each exchange beside the metrics; by default it is logged as one JSON line.
     `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
+    `app.state.reloader` reads the configuration again from its `source`, `app.state.work` is what is under way: both
+    for whoever runs the worker.
     """
     metrics = Metrics(registry or REGISTRY)
-    store = sessions or make_store(config, metrics)
-    seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
-    opened, digests = SealedStore(store, seal), Digests(seal.digest_keys)
-    table, readiness = Table(config), Readiness()
-    upstream = Upstream(config, transport or Transport())
-    fleet, limits = make_fleet(config, metrics, alone=sessions is not None)
-    book = Book(make_ledger(config) if sessions is None else None, fleet.disable)
-    callers = Callers(config, book)
-    gateway = Gateway(
-        table=table,
-        fleet=fleet,
-        upstream=upstream,
-        memory=Memory(opened, config, metrics, time.perf_counter, digests),
-        turns=count(),
-        attempts=config.routing.attempts,
-        max_turns=config.history.max_turns,
-        wall=time.time,
-    )
     lines = ExchangeLog(sys.stderr.buffer)
+    shared = make_shared(config, metrics, sessions)
+    worker = _Worker(config, shared, metrics, transport or Transport(), lines)
     inference = Inference(
-        config=config,
-        gateway=gateway,
-        callers=callers,
-        limits=limits,
+        current=worker.current,
+        work=worker.work,
+        limits=shared.limits,
         metrics=metrics,
         finished=_both(metrics.observe, finished or lines.add),
     )
     registries = partial(_gathered, metrics, metrics_directory)
-
-    desk = _desk(config, table, fleet, book, registries, digests)
-
-    return Litestar(
+    app = Litestar(
         route_handlers=[
-            *_data_plane(inference, Models(table, callers)),
-            management_router(opened, desk, digest_of(config.management), DIALECTS),
-            *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
+            *_data_plane(inference, Models(worker.current)),
+            own_sessions_router(shared.opened, worker.current, DIALECTS),
+            management_router(shared.opened, worker.desk(registries), digest_of(config.management), DIALECTS),
+            *probes(worker.work, shared.store, registries, worker.needs_store),
         ],
-        lifespan=[partial(_lifespan, readiness, (book, limits, fleet, upstream, store, lines))],
+        lifespan=[worker.lifespan],
         openapi_config=None,
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
     )
+    app.state.reloader, app.state.work = worker.reloader, worker.work
+    return app
 
 
-def _desk(
-    config: Config, table: Table, fleet: Fleet, book: Book, registry: Callable[[], CollectorRegistry], digests: Digests
-) -> Desk:
-    return Desk(
-        config=lambda: config,
-        table=lambda: table,
-        fleet=fleet,
-        book=book,
-        registry=registry,
-        clock=time.monotonic,
-        wall=time.time,
-        digests=digests,
-    )
+class _Shared(NamedTuple):
+    """What workers share: the store, as it is and with what it holds opened, the fleet's knowledge, the limits."""
+
+    store: SessionStore
+    opened: SealedStore
+    digests: Digests
+    fleet: Fleet
+    limits: Limits
+    book: Book
+
+
+class _Worker:
+    """The parts that live as long as the worker, and the setup of the configuration that is in force."""
+
+    def __init__(
+        self, config: Config, shared: _Shared, metrics: Metrics, wires: httpx.AsyncBaseTransport, lines: ExchangeLog
+    ) -> None:
+        self._shared, self._metrics, self._wires, self._lines = shared, metrics, wires, lines
+        self._turns = count()
+        self._credentials = Credentials(logs.conceal)
+        self.work = Work()
+        self.current = Current(self._setup(config))
+        self.reloader = Reloader(config, self._apply, count=metrics.reloaded, wall=time.time)
+
+    def needs_store(self) -> bool:
+        """Whether nothing is served while the store is down."""
+        return self.current.setup.config.sessions.on_failure == "reject"
+
+    @asynccontextmanager
+    async def lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        """Everything that runs beside the requests, and the end of it all."""
+        store, fleet, limits = self._shared.store, self._shared.fleet, self._shared.limits
+        if isinstance(store, RedisStore):
+            with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
+                await store.check()
+        fleet.start()
+        limits.start()
+        await self._shared.book.start()
+        await self._credentials.follow(self.current.setup.config)
+        await self.reloader.catch_up()
+        watching = asyncio.create_task(self.reloader.watch())
+        try:
+            yield
+        finally:
+            self.work.draining = True
+            watching.cancel()
+            await self._wires.aclose()
+            for part in (self._credentials, self._shared.book, limits, fleet, store, self._lines):
+                await part.close()
+
+    def _setup(self, config: Config) -> Setup:
+        shared, table = self._shared, Table(config)
+        self._metrics.expect((target.seat for target in table.targets()), config.models)
+        gateway = Gateway(
+            table=table,
+            fleet=shared.fleet,
+            upstream=Upstream(config, self._wires, self._credentials.key),
+            memory=Memory(shared.opened, config, self._metrics, time.perf_counter, shared.digests),
+            turns=self._turns,
+            attempts=config.routing.attempts,
+            max_turns=config.history.max_turns,
+            wall=time.time,
+        )
+        return Setup(config=config, gateway=gateway, callers=Callers(config, shared.book))
+
+    def desk(self, registry: Callable[[], CollectorRegistry]) -> Desk:
+        """The worker as its operator sees it."""
+
+        async def reload() -> Reloaded:
+            done = await self.reloader.reload()
+            return Reloaded(done.outcome, done.message)
+
+        return Desk(
+            config=lambda: self.current.setup.config,
+            table=lambda: self.current.setup.gateway.table,
+            fleet=self._shared.fleet,
+            book=self._shared.book,
+            registry=registry,
+            clock=time.monotonic,
+            wall=time.time,
+            digests=self._shared.digests,
+            reload=reload,
+        )
+
+    async def _apply(self, config: Config) -> None:
+        setup = self._setup(config)
+        logs.conceal(logs.secrets_in(config))
+        await self._credentials.follow(config)
+        self.current.setup = setup
 
 
 def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> Callable[[Record], None]:
@@ -148,25 +216,6 @@ def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> 
         second(record)
 
     return tell
-
-
-@asynccontextmanager
-async def _lifespan(readiness: Readiness, parts: tuple[Any, ...], _: Litestar) -> AsyncIterator[None]:
-    """From the first request to the last: what has work of its own is started, and all is closed in this order."""
-    for part in parts:
-        if isinstance(part, RedisStore):
-            with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
-                await part.check()
-        if isinstance(part, Fleet | Limits):
-            part.start()
-        if isinstance(part, Book):
-            await part.start()
-    try:
-        yield
-    finally:
-        readiness.draining = True
-        for part in parts:
-            await part.close()
 
 
 def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
@@ -191,17 +240,24 @@ def make_store(config: Config, metrics: Metrics | None = None) -> SessionStore:
     return FileStore(str(Path(config.sessions.file.directory).expanduser()), tombstone=tombstone)
 
 
-def make_fleet(config: Config, metrics: Metrics, *, alone: bool) -> tuple[Fleet, Limits]:
-    """What this worker shares with the others: through Redis where sessions are there, else cool-downs by a file."""
-    if alone:
-        return Fleet(None, time.monotonic, metrics), Limits(None, time.monotonic)
-    if config.sessions.store == "redis":
-        redis = config.sessions.redis
+def make_shared(config: Config, metrics: Metrics, sessions: SessionStore | None) -> _Shared:
+    """What the workers share, through Redis where sessions are there; cool-downs through a file beside file sessions.
+
+    A store that is given shares nothing more.
+    """
+    store = sessions or make_store(config, metrics)
+    seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
+    board: RedisBoard | FileBoard | None = None
+    limits = Limits(None, time.monotonic)
+    redis = config.sessions.redis
+    if sessions is None and config.sessions.store == "redis":
         board = RedisBoard(connect(replace(redis, connections=1)), prefix=redis.prefix, timeout=redis.timeout)
         limits = Limits(connect(redis), time.monotonic, prefix=redis.prefix, timeout=redis.timeout)
-        return Fleet(board, time.monotonic, metrics), limits
-    board_file = FileBoard(Path(config.sessions.file.directory).expanduser())
-    return Fleet(board_file, time.monotonic, metrics), Limits(None, time.monotonic)
+    elif sessions is None:
+        board = FileBoard(Path(config.sessions.file.directory).expanduser())
+    fleet = Fleet(board, time.monotonic, metrics)
+    book = Book(None if sessions else make_ledger(config), fleet.disable)
+    return _Shared(store, SealedStore(store, seal), Digests(seal.digest_keys), fleet, limits, book)
 
 
 def make_ledger(config: Config) -> Ledger:

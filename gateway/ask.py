@@ -7,8 +7,10 @@ from typing import Protocol
 import httpx
 from msgspec import Struct
 
-from gateway.conversation import Event, Reply
+from gateway.conversation import Event, Failed, Reply
 from gateway.dialects.dialect import Dialect, RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
+from gateway.dialects.sse import WholeEvents
+from gateway.errors import GatewayError, UpstreamError
 from gateway.fleet.fleet import Fleet, Trial
 from gateway.metrics import Record
 from gateway.routing.table import Route, Table, Target
@@ -146,18 +148,32 @@ class Open(Struct, frozen=True, kw_only=True):
 
 
 class Passage:
-    """Carries a stream to the client: verbatim, less what the gateway itself asked for, or encoded anew."""
+    """Carries a stream to the client: verbatim, less what the gateway itself asked for, or encoded anew.
+
+    Of a verbatim stream only whole events pass, so that one that fails can still be ended by an event of ours.
+    """
 
     def __init__(self, encoder: ReplyEncoder | None, relay_filter: RelayFilter | None) -> None:
         self._encoder = encoder
-        self._filter = relay_filter
+        self._filter = relay_filter or WholeEvents()
 
     def carry(self, data: bytes, events: list[Event]) -> bytes:
         """The client's bytes for a piece of the provider's stream and the events in it."""
-        if self._encoder is not None:
-            return b"".join([self._encoder.encode(event) for event in events])
-        return data if self._filter is None else self._filter.feed(data)
+        if self._encoder is None:
+            return self._filter.feed(data)
+        said = events[:-1] if events and isinstance(events[-1], Failed) else events
+        return b"".join([self._encoder.encode(event) for event in said])
 
     def close(self) -> bytes:
         """What was held back."""
-        return b"" if self._filter is None else self._filter.close()
+        return self._filter.close()
+
+    def fail(self, error: GatewayError, fresh: ReplyEncoder) -> bytes:
+        """How a stream ends that cannot be completed; `fresh` has encoded nothing yet.
+
+        Of a verbatim stream a provider's own error event has passed already.
+        """
+        if self._encoder is not None:
+            return self._encoder.error(error) or fresh.error(error)
+        passed = isinstance(error, UpstreamError) and error.answer is not None
+        return self._filter.close() if passed else self._filter.fail(fresh.error(error))

@@ -10,7 +10,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.config import Config, Encryption, Prices, Provider, RedisSessions, Target
+    from gateway.config import Config, Credential, Encryption, Model, Prices, Provider, RedisSessions, Target
+
+CONVERSATION = frozenset({"model", "messages", "input", "contents", "stream", "stream_options"})
+"""Members that no setting may change: what is said, who answers, and how the answer is framed."""
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -33,6 +36,11 @@ def _server(config: Config) -> Iterator[str]:
     for path in ("routing.attempts", "history.max_turns", "sessions.max_turns", "server.max_body"):
         if _at(config, path) < 1:  # type: ignore[operator]
             yield f"{path}: at least 1."
+    for i, origin in enumerate(server.cors_origins):
+        if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#*]+", origin):
+            yield f"server.cors_origins[{i}]: an origin is https://host or https://host:port, and is {origin!r}."
+    if "*" in server.cors_origins and config.auth.mode == "keys" and not config.auth.keys:
+        yield "server.cors_origins: `*` needs client keys, or any web page could use the providers; name the pages."
     open_to_all = config.auth.mode == "keys" and not config.auth.keys
     if open_to_all and server.host not in ("127.0.0.1", "localhost", "::1"):
         yield (
@@ -123,6 +131,7 @@ def _routes(config: Config) -> Iterator[str]:
         if "*" in name and (not name.endswith("*") or name.count("*") > 1):
             yield f"models.{name}: a wildcard is a `*` at the end."
         yield from _prices(model.prices, f"models.{name}.prices")
+        yield from _model(config, name, model)
         for i, target in enumerate(model.targets):
             yield from _target(config, name, target, f"models.{name}.targets[{i}]")
 
@@ -132,11 +141,40 @@ def _provider(name: str, provider: Provider) -> Iterator[str]:
         yield f"providers.{name}: a name is letters, digits, dots, dashes and underscores."
     if not re.match(r"https?://[^/]", provider.base_url):
         yield f"providers.{name}.base_url: it starts with http:// or https://, and is {provider.base_url!r}."
+    if provider.proxy and not re.match(r"(https?|socks5h?)://[^/]", provider.proxy):
+        yield f"providers.{name}.proxy: it starts with http://, https://, socks5:// or socks5h://."
     for i, key in enumerate(provider.keys):
-        if not isinstance(key, str) and key.weight < 1:
-            yield f"providers.{name}.keys[{i}].weight: at least 1."
-        if not isinstance(key, str) and key.concurrency < 0:
-            yield f"providers.{name}.keys[{i}].concurrency: at least 0, which means no limit."
+        if not isinstance(key, str):
+            yield from _credential(key, f"providers.{name}.keys[{i}]")
+
+
+def _credential(key: Credential, path: str) -> Iterator[str]:
+    if [bool(key.key), bool(key.file), bool(key.command)].count(True) != 1:
+        yield f"{path}: give exactly one of `key`, `file` and `command`."
+    if key.refresh < 1:
+        yield f"{path}.refresh: at least 1s."
+    if key.weight < 1:
+        yield f"{path}.weight: at least 1."
+    if key.concurrency < 0:
+        yield f"{path}.concurrency: at least 0, which means no limit."
+
+
+def _model(config: Config, name: str, model: Model) -> Iterator[str]:
+    for setting in ("defaults", "overrides"):
+        for member in getattr(model, setting):
+            if member in CONVERSATION:
+                yield f"models.{name}.{setting}.{member}: the gateway itself decides this member."
+    for i, other in enumerate(model.fallbacks):
+        if other == name:
+            yield f"models.{name}.fallbacks[{i}]: a model is no fallback of itself."
+        elif other.endswith("*") or not any(_names(known, other) for known in config.models):
+            near = get_close_matches(other, config.models, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "define it under `models`."
+            yield f"models.{name}.fallbacks[{i}]: there is no model {other!r}; {hint}"
+
+
+def _names(known: str, model: str) -> bool:
+    return model.startswith(known[:-1]) if known.endswith("*") else known == model
 
 
 def _target(config: Config, name: str, target: Target, path: str) -> Iterator[str]:

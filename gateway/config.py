@@ -44,7 +44,10 @@ class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Server(_Base, frozen=True):
-    """Where and how the gateway listens."""
+    """Where and how the gateway listens.
+
+    `cors_origins`: web pages that may call it from a browser, each as `https://host[:port]`, or `*` for every one.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
@@ -52,6 +55,7 @@ class Server(_Base, frozen=True):
     max_body: Size = Size(32 << 20)
     max_concurrency: int = 2000
     shutdown_grace: Duration = Duration(60)
+    cors_origins: tuple[str, ...] = ()
 
 
 class KeyLimits(_Base, frozen=True):
@@ -193,16 +197,27 @@ class Credential(_Base, frozen=True):
     """One account at a provider. `id` names it in logs; made from its place in the list if absent.
 
     `concurrency`: at most so many requests at once from one worker, 0 for no limit.
+
+    Exactly one of `key`, `file` (which holds it) and `command` (which prints it); the latter two are asked again every
+    `refresh`.
     """
 
-    key: str
+    key: str = ""
+    file: str = ""
+    command: tuple[str, ...] = ()
+    refresh: Duration = Duration(600)
     id: str = ""
     weight: int = 1
     concurrency: int = 0
+    enabled: bool = True
 
 
 class Provider(_Base, frozen=True):
-    """An upstream service. `base_url` is what the vendor's own SDK takes."""
+    """An upstream service. `base_url` is what the vendor's own SDK takes.
+
+    `cache_hints`: for sessions, the vendor is told what to keep in its prompt cache. Not `enabled`: as if it were in
+    no model.
+    """
 
     kind: ProviderKind
     base_url: str
@@ -210,6 +225,8 @@ class Provider(_Base, frozen=True):
     headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     proxy: str | None = None
+    cache_hints: bool = True
+    enabled: bool = True
     timeouts: Timeouts = Timeouts()
 
 
@@ -244,12 +261,17 @@ class Model(_Base, frozen=True):
     """A public model name's targets. `context_tokens`: how large a prompt they take, 0 if unknown.
 
     Without `prices` the cost of a request is unknown.
+    `defaults` and `overrides` are members of the request as the provider gets it: set where it has none, or always (an
+    override of null takes the member out). `fallbacks` are models whose targets are tried when all of these failed.
     """
 
     targets: tuple[Target, ...]
     context_tokens: int = 0
     max_output_tokens: int = 0
     prices: Prices | None = None
+    defaults: dict[str, Any] = field(default_factory=dict)
+    overrides: dict[str, Any] = field(default_factory=dict)
+    fallbacks: tuple[str, ...] = ()
 
 
 class Config(_Base, frozen=True):
@@ -270,10 +292,19 @@ NOT_YET: dict[str, str] = {}
 """Settings that are accepted at their default only, until they are built."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without dates: an Azure `api-version: 2026-10-01` is a text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the name is PyYAML's
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def parse(text: str, environ: Mapping[str, str]) -> Config:
     """A Config from the text of a YAML file. Raises ConfigError."""
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as exc:
         raise ConfigError(f"This is not YAML: {exc}") from None
     if tree is None:

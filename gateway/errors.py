@@ -60,6 +60,10 @@ def kind_of(status: int) -> Kind:
             return Kind.BAD_GATEWAY
 
 
+CONTEXT_LENGTH = "context_length_exceeded"
+"""The `code` of a prompt that is longer than the model's window; clients make their history shorter then."""
+
+
 class GatewayError(Exception):
     """A failure that has a meaning for the client.
 

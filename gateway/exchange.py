@@ -8,7 +8,7 @@ import asyncio
 from contextlib import aclosing
 
 from gateway.arrivals import arrivals, prime, raise_failure
-from gateway.ask import Answer, Ask, Gateway, Open, Outlet
+from gateway.ask import Answer, Ask, Gateway, Open, Outlet, Passage
 from gateway.conversation import Reply, ReplyBuilder, events_of
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
@@ -53,9 +53,13 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
         message = f"There is no model {ask.request.model!r} here; GET /v1/models lists those that there are."
         raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
     record.model = route.name
+    if not route.targets:
+        message = f"Every provider of {route.name!r} is switched off."
+        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
     aligned, cut, pin = (recall.aligned, recall.cut, recall.pin) if recall else (None, 0, None)
     wish = Wish((pin.provider, pin.credential) if pin else None, ask.affinity, next(gateway.turns))
-    fitting = Fitting(ask.client, ask.request, aligned, cut=cut, max_turns=gateway.max_turns)
+    tag = recall.ask.key.tag if recall else ""
+    fitting = Fitting(ask.client, ask.request, aligned, cut=cut, max_turns=gateway.max_turns, tag=tag)
     refusal: UpstreamError | None = None
     for target in plan(route, wish, gateway.fleet.state()):
         trial = await gateway.fleet.enter(target)
@@ -122,8 +126,8 @@ async def relay(turn: Open, out: Outlet) -> None:
             async for data, events in arriving:
                 for event in events:
                     builder.add(event)
-                raise_failure(events)
                 held += passage.carry(data, events)
+                raise_failure(events)
                 if held and (turn.recall is None or builder.stopped is None):
                     await out.write(held)
                     held = b""
@@ -132,11 +136,22 @@ async def relay(turn: Open, out: Outlet) -> None:
     except (GatewayError, asyncio.CancelledError) as error:
         turn.answer.trial.broke(error)
         await settle(turn, builder.cut(), incomplete=True)
+        await apologise(turn, passage, error, out, held)
         raise
-    await settle(turn, builder.reply(), overflown=builder.overflown)
+    try:
+        await settle(turn, builder.reply(), overflown=builder.overflown)
+    except GatewayError as error:
+        await apologise(turn, passage, error, out)
+        raise
     await out.finish(held + passage.close() + turn.afterword())
     await confirm(turn)
     await let_go(turn.answer.response, turn.answer.pieces)
+
+
+async def apologise(turn: Open, passage: Passage, error: BaseException, out: Outlet, held: bytes = b"") -> None:
+    """End a stream that cannot be completed, by the encoder that has written the rest of it."""
+    if isinstance(error, GatewayError) and not turn.watch.gone:
+        await out.finish(held + passage.fail(error, turn.ask.client.reply_encoder(turn.ask.head)))
 
 
 async def replay(ask: Ask, recall: Recall, out: Outlet) -> None:

@@ -34,7 +34,14 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         super().__init__()
-        known = sorted({_escaped(s) for s in secrets if len(s) >= _SHORTEST}, key=len, reverse=True)
+        self._known: set[str] = set()
+        self._secrets: re.Pattern[str] | None = None
+        self.conceal(secrets)
+
+    def conceal(self, secrets: Iterable[str]) -> None:
+        """From now on these never appear either."""
+        self._known.update(_escaped(s) for s in secrets if len(s) >= _SHORTEST)
+        known = sorted(self._known, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, known))) if known else None
 
     def format(self, record: logging.LogRecord) -> str:
@@ -61,6 +68,14 @@ def configure(secrets: Iterable[str] = (), *, stream: TextIO | None = None, leve
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("gateway").setLevel(level)
+
+
+def conceal(secrets: Iterable[str]) -> None:
+    """Hide these too, wherever `configure` was called."""
+    secrets = list(secrets)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, JsonFormatter):
+            handler.formatter.conceal(secrets)
 
 
 def secrets_in(config: Config) -> Iterator[str]:

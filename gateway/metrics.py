@@ -1,5 +1,6 @@
 """Every instrument, on a registry that is passed in, and the record of an exchange that they observe."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
@@ -9,12 +10,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from gateway import __version__
 from gateway.config import Prices
 from gateway.conversation import Usage
+from gateway.errors import Kind
 from gateway.routing.prices import cost_of
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
 BYTES = (1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20)
+UPSTREAM_KINDS = (
+    Kind.UNAUTHENTICATED, Kind.PAYMENT_REQUIRED, Kind.FORBIDDEN, Kind.NOT_FOUND, Kind.RATE_LIMITED,
+    Kind.BAD_GATEWAY, Kind.UNAVAILABLE, Kind.TIMEOUT,
+)  # fmt: skip
+"""How providers fail."""
 MESSAGES = (0, 2, 5, 10, 20, 50, 100, 200, 400, 1000)
 
 
@@ -81,6 +88,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._count_costs(registry)
         whose = ["dialect", "model", "provider"]
 
         def histogram(name: str, text: str, labels: list[str], buckets: tuple[float, ...]) -> Histogram:
@@ -108,6 +116,7 @@ class Metrics:
             "Members that a translation could not carry.",
             ["dialect", "provider_dialect"],
         )
+        self._reloads = counter("gateway_config_reloads_total", "Configurations read again.", ["outcome"])
         self._sessions = counter("gateway_session_requests_total", "Requests with a session by state.", ["state"])
         self._size = histogram("gateway_session_bytes", "What a session held when a turn began.", [], BYTES)
         self._turns = counter("gateway_session_turns_total", "Stored turns.", ["kind"])
@@ -124,9 +133,6 @@ class Metrics:
         self._tokens = histogram(
             "gen_ai_client_token_usage", "Tokens a request.", [*gen_ai, "gen_ai_token_type"], TOKENS
         )
-        spent = ["model", "provider", "owner"]
-        self._cost = counter("gateway_cost_dollars_total", "What served requests cost, where that is known.", spent)
-        self._unpriced = counter("gateway_unpriced_requests_total", "Served requests of unknown cost.", spent)
         self._server = histogram("gen_ai_server_request_duration_seconds", "The provider's time.", gen_ai, SECONDS)
         self._first = histogram("gen_ai_server_time_to_first_token_seconds", "To the first content.", gen_ai, SECONDS)
         self._per_token = histogram(
@@ -165,6 +171,32 @@ class Metrics:
         )
         info = gauge("gateway_build_info", "The version, as a label.", "version", mode="livemax")
         info.labels(__version__).set(1)
+
+    def expect(self, seats: Iterable[tuple[str, str]], models: Iterable[str]) -> None:
+        """Begin the series of what seldom happens at 0: Prometheus does not see the first step of one that begins at 1.
+
+        `seats` are the configured (provider, credential), `models` the configured names.
+        """
+        failures = [kind.label for kind in UPSTREAM_KINDS]
+        for seat in sorted(set(seats)):
+            self._of_in_flight(*seat)
+            self._cooling.labels(*seat)
+            for outcome in ("served", *failures):
+                self._of_attempt(*seat, outcome)
+            for reason in failures:
+                self._cool_downs.labels(*seat, reason)
+        for model in models:
+            self._failovers.labels(model)
+        for state in ("new", "resumed", "replayed", "stateless", "unsaved"):
+            self._sessions.labels(state)
+        for operation in ("load", "append"):
+            self._store_failures.labels(operation, "StoreUnavailable")
+
+    def _count_costs(self, registry: CollectorRegistry) -> None:
+        whose = ["model", "provider", "owner"]
+        self._cost = Counter("gateway_cost_dollars_total", "What served requests cost.", whose, registry=registry)
+        text = "Served requests of unknown cost."
+        self._unpriced = Counter("gateway_unpriced_requests_total", text, whose, registry=registry)
 
     def observe(self, record: Record) -> None:
         """Count one exchange."""
@@ -230,6 +262,10 @@ class Metrics:
     def store_breaker(self, opened: int) -> None:
         """The store is not asked from now on (1), or is asked again (0)."""
         self._breaker.set(opened)
+
+    def reloaded(self, outcome: str) -> None:
+        """The configuration was read again: `applied`, `unchanged`, `invalid` or `restart_needed`."""
+        self._reloads.labels(outcome).inc()
 
     def stored(self, kind: str) -> None:
         """A turn was stored: `complete`, `incomplete` or `replacing`."""

@@ -1,7 +1,8 @@
 """Sends one attempt to a provider; what fails on the way becomes UpstreamError. It never retries."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import cast
@@ -10,11 +11,14 @@ import httpx
 
 from gateway.config import Config, Timeouts
 from gateway.dialects.registry import DIALECTS
-from gateway.errors import Kind, UpstreamError
+from gateway.errors import Kind, UpstreamError, kind_of
 from gateway.routing.table import Target
 from gateway.transport import Endpoint
 
 MAX_ERROR_BODY = 256 * 1024
+MAX_REPLY = 128 << 20
+"""Bytes of a whole reply; with several images it is tens of millions, and more is a provider gone mad."""
+_SECONDS = re.compile(r"\d{1,9}(\.\d{0,9})?", re.ASCII)
 OK = range(200, 300)
 MAX_ENDPOINTS = 1024
 """A wildcard's models are a client's words, so they are not kept without limit."""
@@ -25,10 +29,17 @@ REST = 0.25
 class Upstream:
     """All providers, through one transport. What requests to one target share is made once."""
 
-    def __init__(self, config: Config, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self,
+        config: Config,
+        transport: httpx.AsyncBaseTransport,
+        key_of: Callable[[tuple[str, str]], str] = lambda _: "",
+    ) -> None:
+        """`key_of` gives the newest key of a seat whose key is not in the configuration, "" if there is none."""
         self._providers = config.providers
         self._transport = transport
-        self._endpoints: dict[tuple[str, str, str, bool], Endpoint] = {}
+        self._key_of = key_of
+        self._endpoints: dict[tuple[str, str, str, str, bool], Endpoint] = {}
 
     def timeouts(self, target: Target) -> Timeouts:
         """The limits of one attempt at a target."""
@@ -39,35 +50,34 @@ class Upstream:
 
         Raises UpstreamError, with the provider's own answer where there was one.
         """
-        extra = {**forwarded, **DIALECTS[target.dialect].auth(target.key, forwarded)} if forwarded else None
-        request = self._endpoint(target, stream=stream).request(body, extra)
+        key = self._key_of(target.seat) if target.moving_key else target.key
+        if target.moving_key and not key:
+            raise UpstreamError(Kind.UNAVAILABLE, "The gateway has no key for the provider yet.", code="no_key")
+        extra = {**forwarded, **DIALECTS[target.dialect].auth(key, forwarded)} if forwarded else None
+        request = self._endpoint(target, key, stream=stream).request(body, extra)
         with failures_mapped():
             response = await self._transport.handle_async_request(request)
         if response.status_code in OK:
             return response
         return await _refuse(target, response)
 
-    async def close(self) -> None:
-        """Close every connection."""
-        await self._transport.aclose()
-
-    def _endpoint(self, target: Target, *, stream: bool) -> Endpoint:
-        place = (target.provider, target.credential, target.model, stream)
+    def _endpoint(self, target: Target, key: str, *, stream: bool) -> Endpoint:
+        place = (target.provider, target.credential, key, target.model, stream)
         endpoint = self._endpoints.get(place)
         if endpoint is None:
             if len(self._endpoints) >= MAX_ENDPOINTS:
                 self._endpoints.clear()
-            endpoint = self._endpoints[place] = self._make(target, stream=stream)
+            endpoint = self._endpoints[place] = self._make(target, key, stream=stream)
         return endpoint
 
-    def _make(self, target: Target, *, stream: bool) -> Endpoint:
+    def _make(self, target: Target, key: str, *, stream: bool) -> Endpoint:
         provider, dialect = self._providers[target.provider], DIALECTS[target.dialect]
         path = dialect.path(target.model, stream=stream)
         version = path[: path.find("/", 1)]  # Gemini's paths begin with it, and a base URL may end with it
         url = httpx.URL(provider.base_url.rstrip("/").removesuffix(version) + path)
         return Endpoint(
             str(url.copy_merge_params(provider.query) if provider.query else url),
-            headers={"content-type": "application/json", **dialect.auth(target.key, {}), **provider.headers},
+            headers={"content-type": "application/json", **dialect.auth(key, {}), **provider.headers},
             proxy=provider.proxy,
             connect_timeout=provider.timeouts.connect,
         )
@@ -82,11 +92,18 @@ async def pieces(response: httpx.Response) -> AsyncIterator[bytes]:
 
 async def read(response: httpx.Response) -> bytes:
     """The whole body; the response is closed. Raises UpstreamError."""
+    parts: list[bytes] = []
+    size = 0
     with failures_mapped():
         try:
-            return b"".join([piece async for piece in cast("httpx.AsyncByteStream", response.stream)])
+            async for piece in cast("httpx.AsyncByteStream", response.stream):
+                parts.append(piece)
+                size += len(piece)
+                if size > MAX_REPLY:
+                    raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer has no end.", code="too_large")
         finally:
             await response.aclose()
+    return b"".join(parts)
 
 
 async def let_go(response: httpx.Response, rest: AsyncIterator[bytes] | None) -> None:
@@ -135,6 +152,8 @@ async def _refuse(target: Target, response: httpx.Response) -> httpx.Response:
     finally:
         await response.aclose()
     error = DIALECTS[target.dialect].decode_error(response.status_code, b"".join(parts))
+    if error.kind is Kind.BAD_GATEWAY:  # a body that says `api_error` says less than its status
+        error.kind = kind_of(response.status_code)
     if error.retry_after is None:
         error.retry_after = retry_after(response.headers)
     raise error
@@ -143,10 +162,10 @@ async def _refuse(target: Target, response: httpx.Response) -> httpx.Response:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from Retry-After (seconds or a date, RFC 9110 10.2.3) or retry-after-ms (OpenAI); None if absent."""
     milliseconds = headers.get("retry-after-ms", "")
-    if milliseconds.replace(".", "", 1).isdigit():
+    if _SECONDS.fullmatch(milliseconds):
         return float(milliseconds) / 1000
     value = headers.get("retry-after", "")
-    if value.replace(".", "", 1).isdigit():
+    if _SECONDS.fullmatch(value):
         return float(value)
     try:
         when = parsedate_to_datetime(value)

@@ -23,6 +23,7 @@ class Watch:
         self._waiting = False
         self._expired = False
         self.gone = False
+        self._stopped = False
 
     @property
     def now(self) -> float:
@@ -32,10 +33,12 @@ class Watch:
     def expect(self, seconds: float, what: str) -> float:
         """From now on, which is returned, the task waits for `what`, for at most so long.
 
-        Raises GatewayError (CLIENT_CLOSED) if nobody waits for it any more.
+        Raises GatewayError: CLIENT_CLOSED if nobody waits for it any more, UNAVAILABLE if the gateway stops.
         """
         if self.gone:
             raise _left()
+        if self._stopped:
+            raise _stopping()
         now = self._loop.time()
         self._due = min(now + seconds, self.deadline)
         self._what = what
@@ -55,12 +58,21 @@ class Watch:
             self._waiting = False
             self._task.cancel()
 
+    def stop(self) -> None:
+        """The gateway stops: what waits for a provider has waited long enough."""
+        self._stopped = True
+        if self._waiting and self._task is not None:
+            self._waiting = False
+            self._task.cancel()
+
     def why(self) -> BaseException:
         """After a cancellation: the failure it stands for, or the cancellation itself if it was not ours."""
-        if self._task is not None and (self.gone or self._expired):
+        if self._task is not None and (self.gone or self._expired or self._stopped):
             self._task.uncancel()
         if self.gone:
             return _left()
+        if self._stopped:
+            return _stopping()
         if self._expired:
             self._expired = False
             return UpstreamError(Kind.TIMEOUT, f"The provider did not send {self._what} in time.", code="timeout")
@@ -87,6 +99,10 @@ class Watch:
         self._expired = True
         self._waiting = False
         self._task.cancel()
+
+
+def _stopping() -> GatewayError:
+    return GatewayError(Kind.UNAVAILABLE, "The gateway is stopping; try again.", code="stopping", retry_after=1.0)
 
 
 def _left() -> GatewayError:

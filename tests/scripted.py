@@ -14,7 +14,10 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass
 class Say:
-    """One answer: a text, tool calls as (id, name, arguments), or a failure. `cut`: stop after so many events."""
+    """One answer: a text, tool calls as (id, name, arguments), or a failure.
+
+    `cut`: stop after so many events, having been silent for `hang` seconds and sent `last`.
+    """
 
     text: str = ""
     calls: tuple[tuple[str, str, str], ...] = ()
@@ -22,6 +25,8 @@ class Say:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    last: bytes = b""
+    hang: float = 0.0
     wait: float = 0.0
     pause: float = 0.0
     body: bytes | None = None
@@ -88,6 +93,9 @@ class Scripted:
             return
         for place, event in enumerate(events(seen.path, say, number)):
             if place == say.cut:
+                await asyncio.sleep(say.hang)
+                if say.last:
+                    await send({"type": "http.response.body", "body": say.last, "more_body": True})
                 break
             if say.pause:
                 await asyncio.sleep(say.pause)

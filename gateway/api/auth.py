@@ -1,6 +1,6 @@
 """Who asks: client keys, as hashes, from any of the places where the vendors' SDKs put them (feature A8)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Protocol
@@ -51,6 +51,7 @@ class Callers:
             key.sha256.lower() or sha256(key.key.encode()).hexdigest(): _caller(key) for key in config.auth.keys
         }
         self._issued = issued
+        self._pages = config.server.cors_origins
         self._open = config.auth.mode == "none"
         self._configured = bool(config.auth.keys)
 
@@ -59,7 +60,7 @@ class Callers:
         if self._open:
             return OPEN
         if not self._configured and not (self._issued and self._issued.keys):
-            _refuse_browsers(headers)
+            _refuse_browsers(headers, self._pages)
             return OPEN
         key = _key(headers, query)
         if not key:
@@ -96,9 +97,13 @@ def _key(headers: Mapping[str, str], query: str) -> str:
     return parse_qs(query).get("key", [""])[0] if "key=" in query else ""
 
 
-def _refuse_browsers(headers: Mapping[str, str]) -> None:
-    """Without keys a web page must not reach us: not by its origin, not by a name that resolves to here (F7)."""
-    if not (_is_here(f"//{headers.get('host', '')}") and _is_here(headers.get("origin", "//localhost"))):
+def _refuse_browsers(headers: Mapping[str, str], pages: Sequence[str]) -> None:
+    """Without keys a web page must not reach us: not by its origin, not by a name that resolves to here (F7).
+
+    `pages` are origins that may.
+    """
+    origin = headers.get("origin", "//localhost")
+    if not (_is_here(f"//{headers.get('host', '')}") and (_is_here(origin) or origin in pages)):
         message = "Without client keys only programs on this machine may ask: use http://127.0.0.1, or add auth.keys."
         raise GatewayError(Kind.FORBIDDEN, message)
 

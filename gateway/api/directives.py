@@ -23,7 +23,9 @@ USER = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 AGENT_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "thread-id", "x-session-affinity")
 """Coding agents send these and keep their own history, so that alone they mean affinity only (design section 3)."""
 
-_FIELDS = ("prompt_cache_key", "conversation", "metadata")
+_FIELDS = ("prompt_cache_key", "conversation", "metadata", "client_metadata")
+_SUB_AGENT = "x-claude-code-agent-id"
+"""A sub-agent of Claude Code has its session's id and a prompt of its own."""
 
 Directive = Literal["auto", "delta", "resend", "off", "reset"]
 
@@ -50,10 +52,10 @@ def read_directives(
     signal = _signal(headers, fields)
     affinity_only = caller.sessions == "affinity" or directive == "off" or not enabled
     if given is None or affinity_only or (_agent(headers) and directive not in ("delta", "resend")):
-        name = given or signal
+        name = signal if given in (None, "new") else given
         return Directives(None, f"{caller.owner}\0{name}" if name else "", "affinity" if name else "")
     made = given == "new"
-    key = SessionKey(caller.owner, _user(headers), f"s_{token}" if made else _id(given))
+    key = SessionKey(caller.owner, read_user(headers), f"s_{token}" if made else read_id(given))
     ask = SessionAsk(
         key=key,
         token=token,
@@ -87,14 +89,16 @@ def with_retry_key(directives: Directives, given: str | None, request: Request, 
     return Directives(ask, key.tag, directives.state)
 
 
-def _id(given: str) -> str:
+def read_id(given: str) -> str:
+    """A session's id (rule S1). Raises GatewayError (INVALID)."""
     if ID.fullmatch(given) is None:
         message = "X-Session-ID must be 1 to 128 of A-Z a-z 0-9 _ and -, or `new` for one that the gateway makes."
         raise GatewayError(Kind.INVALID, message, param="X-Session-ID", code="invalid_session_id")
     return given
 
 
-def _user(headers: Mapping[str, str]) -> str:
+def read_user(headers: Mapping[str, str]) -> str:
+    """The owner's end user, "" for none (rule S2). Raises GatewayError (INVALID)."""
     user = headers.get("x-session-user", "")
     if user and USER.fullmatch(user) is None:
         message = "X-Session-User must be 1 to 256 visible ASCII characters."
@@ -126,7 +130,7 @@ def _agent(headers: Mapping[str, str]) -> bool:
 def _signal(headers: Mapping[str, str], fields: Mapping[str, Raw]) -> str:
     for name in AGENT_HEADERS:
         if value := headers.get(name):
-            return value[:256]
+            return f"{value[:256]}\0{headers.get(_SUB_AGENT, '')[:256]}"
     for name in _FIELDS:
         if name in fields and (value := _field(name, fields[name])):
             return value[:256]
@@ -134,15 +138,16 @@ def _signal(headers: Mapping[str, str], fields: Mapping[str, Raw]) -> str:
 
 
 def _field(name: str, raw: Raw) -> str:
-    """A body member that names a conversation: a string, an object with an id, Claude Code's metadata."""
+    """A body member that names a conversation: a string, an object with an id, Claude Code's or Codex' metadata."""
     try:
         value = msgspec.json.decode(raw)
         if name == "metadata":
-            user = value.get("user_id", "") if isinstance(value, dict) else ""
-            inner = msgspec.json.decode(user) if user.startswith("{") else {}
-            return str(inner.get("session_id", "")) if isinstance(inner, dict) else ""
+            user = value.get("user_id", "")
+            if not user.startswith("{"):
+                return str(user.partition("_session_")[2])  # before 2.1: user_..._account_..._session_...
+            value = msgspec.json.decode(user)
         if isinstance(value, dict):
-            value = value.get("id", "")
+            value = value.get("session_id") or value.get("id", "")
     except (msgspec.DecodeError, AttributeError):
         return ""
     return value if isinstance(value, str) else ""

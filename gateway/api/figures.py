@@ -53,7 +53,7 @@ def outcomes_of(registry: CollectorRegistry, provider: str) -> dict[str, int]:
     for sample in _samples(registry, "gateway_upstream_attempts"):
         if sample.name.endswith("_total") and sample.labels["provider"] == provider:
             found[sample.labels["outcome"]] += int(sample.value)
-    return dict(sorted(found.items()))
+    return {outcome: count for outcome, count in sorted(found.items()) if count}
 
 
 def traffic_of(registry: CollectorRegistry) -> Traffic:

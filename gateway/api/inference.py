@@ -13,12 +13,14 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
-from gateway.api.auth import Caller, Callers
+from gateway.api.auth import Caller
 from gateway.api.body import read_body
+from gateway.api.cors import preflight, shared_with
 from gateway.api.directives import read_directives, with_retry_key
 from gateway.api.outlet import AsgiOutlet
-from gateway.ask import Ask, Gateway
-from gateway.config import Config
+from gateway.api.setup import Current
+from gateway.api.work import Work
+from gateway.ask import Ask
 from gateway.dialects import gemini
 from gateway.dialects.dialect import Dialect, Request
 from gateway.dialects.registry import DIALECTS
@@ -41,22 +43,24 @@ Open = Callable[[Scope, bytes], Request]
 class Inference(Struct, kw_only=True):
     """Serves conversations in every dialect. `finished` is called with the record of each exchange."""
 
-    config: Config
-    gateway: Gateway
-    callers: Callers
+    current: Current
+    work: Work
     limits: Limits
     metrics: Metrics
     finished: Callable[[Record], None]
-    active: int = 0
 
     def route(self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None) -> ASGIRouteHandler:
         """A route of `dialect`. With `other`, all below it too: then what is no POST goes there."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            if other is not None and scope.get("method") != "POST":
+            if other is not None and scope.get("method") not in ("POST", "OPTIONS"):
                 await other(scope, receive, send)
                 return
-            await _Visit(self, dialect, scope).serve(open_request, receive, send)
+            visit = _Visit(self, dialect, scope)
+            if scope.get("method") == "OPTIONS":
+                await visit.preflight(send)
+                return
+            await visit.serve(open_request, receive, send)
 
         return asgi(path, is_mount=other is not None, copy_scope=False)(serve)
 
@@ -66,21 +70,27 @@ class _Visit:
 
     def __init__(self, inference: Inference, dialect: Dialect, scope: Scope) -> None:
         self._of = inference
+        self._setup = inference.current.setup
         self._dialect = dialect
         self._scope = scope
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        self._watch = Watch(inference.config.routing.deadline)
+        self._watch = Watch(self._setup.config.routing.deadline)
         self._record = Record(request_id=token_hex(16), dialect=dialect.NAME)
         self._common = [("x-request-id", self._record.request_id)]
+        self._common += shared_with(self._headers, self._setup.config.server.cors_origins)
         self._ask: Ask | None = None
         self._ticket: Ticket | None = None
         self._size = 0
 
+    async def preflight(self, send: Send) -> None:
+        """Answer a browser that asks what it may send."""
+        await preflight(self._headers, self._setup.config.server.cors_origins, send)
+
     async def serve(self, open_request: Open, receive: Receive, send: Send) -> None:
         """Everything, with an answer for whatever happens."""
-        keepalive = self._of.config.streaming.keepalive
+        keepalive = self._setup.config.streaming.keepalive
         out = AsgiOutlet(send, self._watch, keepalive=keepalive, common=self._common)
-        self._of.active += 1
+        self._of.work.begin(self._watch)
         self._of.metrics.active.inc()
         try:
             await self._exchange(open_request, receive, out)
@@ -97,7 +107,7 @@ class _Visit:
             message = f"The gateway made a mistake; its log says more under {self._record.request_id}."
             await self._fail(GatewayError(Kind.INTERNAL, message), out)
         finally:
-            self._of.active -= 1
+            self._of.work.end(self._watch)
             self._of.metrics.active.dec()
             if self._ticket is not None:
                 self._of.limits.done(self._ticket, self._tokens())
@@ -107,13 +117,15 @@ class _Visit:
             self._of.finished(self._record)
 
     async def _exchange(self, open_request: Open, receive: Receive, out: AsgiOutlet) -> None:
-        server = self._of.config.server
-        if self._of.active > server.max_concurrency:
+        server = self._setup.config.server
+        if self._of.work.draining:
+            raise GatewayError(Kind.UNAVAILABLE, "The gateway is stopping; try again.", code="stopping", retry_after=1)
+        if len(self._of.work) > server.max_concurrency:
             message = "This worker has as many requests as it takes; try again."
             raise GatewayError(Kind.UNAVAILABLE, message, code="busy", retry_after=1)
         if self._scope.get("method") != "POST":
             raise GatewayError(Kind.INVALID, "Use POST here.", code="method_not_allowed")
-        caller = self._of.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
+        caller = self._setup.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
         self._record.key, self._record.owner = caller.id, caller.owner
         body = await read_body(receive, self._headers, server.max_body)
         request, self._size = open_request(self._scope, body), len(body)
@@ -122,7 +134,7 @@ class _Visit:
         ask = self._ask = self._asked(request, caller, body)
         if request.stream:
             out.stream(*_framing(request))
-        await exchange(self._of.gateway, ask, out, self._watch, self._record)
+        await exchange(self._setup.gateway, ask, out, self._watch, self._record)
 
     async def _admit(self, caller: Caller) -> None:
         """Count the request by the limits of its key. Raises GatewayError (RATE_LIMITED)."""
@@ -130,7 +142,7 @@ class _Visit:
         if ticket is not None:
             self._ticket = ticket
             family: Literal["anthropic", "openai"] = "anthropic" if self._dialect.NAME == "anthropic" else "openai"
-            self._common.extend(headers(ticket, family, self._of.gateway.wall()))
+            self._common.extend(headers(ticket, family, self._setup.gateway.wall()))
             if ticket.taken.refused:
                 raise refusal(ticket)
 
@@ -142,7 +154,7 @@ class _Visit:
         return self._size // BYTES_A_TOKEN if self._record.provider else 0
 
     def _asked(self, request: Request, caller: Caller, body: bytes) -> Ask:
-        gateway, record = self._of.gateway, self._record
+        gateway, record = self._setup.gateway, self._record
         enabled = gateway.memory is not None
         directives = read_directives(self._headers, request.fields, caller, record.request_id, enabled=enabled)
         directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)

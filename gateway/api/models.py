@@ -6,7 +6,8 @@ from urllib.parse import unquote
 import msgspec
 from litestar.types import Receive, Scope, Send
 
-from gateway.api.auth import Callers
+from gateway.api.cors import shared_with
+from gateway.api.setup import Current
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind
 from gateway.routing.table import Table, may_use
@@ -20,9 +21,8 @@ PREFIXES = ("/v1beta/models", "/v1/models")
 class Models:
     """Lists the models that a key may use; wildcards are no names."""
 
-    def __init__(self, table: Table, callers: Callers) -> None:
-        self._table = table
-        self._callers = callers
+    def __init__(self, current: Current) -> None:
+        self._current = current
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - Litestar wants all three
         """GET and HEAD of the list, and of one model by its name in the path."""
@@ -30,21 +30,30 @@ class Models:
         path = unquote(scope["raw_path"].decode("latin-1"))
         shape = _shape_of(headers, path)
         try:
-            models = self._callers.find(headers, scope["query_string"].decode("latin-1")).models
+            setup = self._current.setup
+            models = setup.callers.find(headers, scope["query_string"].decode("latin-1")).models
             prefix = next(prefix for prefix in PREFIXES if path.startswith(prefix))
-            status, body = 200, msgspec.json.encode(self._document(path.removeprefix(prefix).strip("/"), models, shape))
+            status, body = (
+                200,
+                msgspec.json.encode(
+                    _document(setup.gateway.table, path.removeprefix(prefix).strip("/"), models, shape)
+                ),
+            )
         except GatewayError as error:
             status, body = error.kind.status, DIALECTS[shape].encode_error(error, "")
-        head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        told = shared_with(headers, self._current.setup.config.server.cors_origins)
+        head = [(name.encode(), value.encode("latin-1")) for name, value in told]
+        head += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def _document(self, name: str, models: tuple[str, ...], shape: str) -> Document:
-        if not name:
-            return _listing([name for name in self._table.names() if may_use(models, name)], shape)
-        if self._table.find(name) is None or not may_use(models, name):
-            raise GatewayError(Kind.NOT_FOUND, f"There is no model {name!r} here.", code="model_not_found")
-        return _one(name, shape)
+
+def _document(table: Table, name: str, models: tuple[str, ...], shape: str) -> Document:
+    if not name:
+        return _listing([name for name in table.names() if may_use(models, name)], shape)
+    if table.find(name) is None or not may_use(models, name):
+        raise GatewayError(Kind.NOT_FOUND, f"There is no model {name!r} here.", code="model_not_found")
+    return _one(name, shape)
 
 
 def _shape_of(headers: Mapping[str, str], path: str) -> str:

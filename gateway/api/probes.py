@@ -6,19 +6,13 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from gateway.api.work import Work
 from gateway.errors import StoreUnavailable
 from gateway.sessions.store import SessionStore
 
 
-class Readiness:
-    """Whether this worker wants new work."""
-
-    def __init__(self) -> None:
-        self.draining = False
-
-
 def probes(
-    readiness: Readiness, store: SessionStore | None, registry: Callable[[], CollectorRegistry], *, needs_store: bool
+    work: Work, store: SessionStore | None, registry: Callable[[], CollectorRegistry], needs_store: Callable[[], bool]
 ) -> list[HTTPRouteHandler]:
     """The three handlers. Liveness depends on nothing; readiness on the store only where nothing is served without."""
 
@@ -28,7 +22,7 @@ def probes(
 
     @get("/health/ready", include_in_schema=False)
     async def ready() -> Response[dict[str, str]]:
-        if readiness.draining:
+        if work.draining:
             return Response({"status": "draining"}, status_code=503)
         sessions = "off"
         if store is not None:
@@ -37,7 +31,7 @@ def probes(
                 sessions = "ok"
             except StoreUnavailable:
                 sessions = "unavailable"
-        refused = needs_store and sessions == "unavailable"
+        refused = needs_store() and sessions == "unavailable"
         body = {"status": "unavailable" if refused else "ok", "sessions": sessions}
         return Response(body, status_code=503 if refused else 200)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.conversation import AnyPart, Message, Opaque, Role, Said, Text, Usage
 from gateway.dialects.dialect import Dialect
@@ -20,7 +21,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Tokens(Struct, frozen=True):
-    """Tokens over the session's life. `input` includes `cached` and `cache_write`, `output` includes `reasoning`."""
+    """Tokens of a turn or of a session's life. `input` includes `cached` and `cache_write`, `output` `reasoning`."""
 
     input: int
     output: int
@@ -48,7 +49,10 @@ class Metadata(Struct, frozen=True, kw_only=True):
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """A session without its messages. Times are RFC 3339 in UTC; `user` is the owner's end user, "" for none."""
+    """A session without its messages. Times are RFC 3339 in UTC; `user` is the owner's end user, "" for none.
+
+    Turns `first_turn` to `last_turn` are stored; none are if the last is before the first.
+    """
 
     id: str
     owner: str
@@ -56,13 +60,17 @@ class Session(Struct, frozen=True, kw_only=True):
     created_at: str
     updated_at: str
     expires_at: str
+    first_turn: int
+    last_turn: int
     metadata: Metadata
 
 
 class Line(Struct, frozen=True, kw_only=True):
     """One message. Only replies have `provider` and `model`; a turn's `tokens_used` and `cost` stand at its end.
 
-    `incomplete`: the reply was cut short. Turn 0 is what stands in front of the conversation.
+    So do `usage`, what `tokens_used` is made of, and `elapsed_ms`, the turn's time from question to end of reply.
+    `incomplete`: the reply was cut short. `replaced`: the turn took the place of so many others. Turn 0 is what stands
+    in front of the conversation.
     """
 
     role: str
@@ -74,6 +82,9 @@ class Line(Struct, frozen=True, kw_only=True):
     cost: float | None = None
     turn: int = 0
     incomplete: bool = False
+    replaced: int = 0
+    usage: Tokens | None = None
+    elapsed_ms: int | None = None
 
 
 class Transcript(Session, frozen=True, kw_only=True):
@@ -119,6 +130,8 @@ def _fields(head: Head) -> dict[str, Any]:
         "created_at": rfc3339(head.created),
         "updated_at": rfc3339(head.updated),
         "expires_at": rfc3339(head.expires),
+        "first_turn": head.first,
+        "last_turn": head.next - 1,
         "metadata": Metadata(
             preferred_provider=head.pin.provider if head.pin else None,
             last_provider=head.last.provider if head.last else None,
@@ -126,7 +139,7 @@ def _fields(head: Head) -> dict[str, Any]:
             total_turns=head.totals.turns,
             total_messages=head.totals.messages,
             total_tokens=_total(usage),
-            usage=Tokens(usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning),
+            usage=_tokens(usage),
             cost=head.totals.cost if head.totals.turns > head.totals.unpriced else None,
             unpriced_turns=head.totals.unpriced,
             user_context=msgspec.json.decode(head.context, type=dict[str, Any]),
@@ -146,11 +159,14 @@ def _lines(number: int, turn: Turn, dialects: Dialects) -> Iterator[Line]:
             provider=origin.provider if origin else None,
             model=origin.model if origin else None,
             incomplete=turn.incomplete,
+            replaced=turn.replaced,
         )
         for message in _said(turn.reply, dialects)
     ]
+    if lines:
+        lines[-1] = replace(lines[-1], elapsed_ms=turn.elapsed)
     if lines and turn.usage is not None:
-        lines[-1] = msgspec.structs.replace(lines[-1], tokens_used=_total(turn.usage), cost=turn.cost)
+        lines[-1] = replace(lines[-1], tokens_used=_total(turn.usage), usage=_tokens(turn.usage), cost=turn.cost)
     yield from lines
 
 
@@ -190,6 +206,10 @@ def _part(part: AnyPart) -> dict[str, Any]:
     """A part without its signature, which only its maker can read."""
     whole = msgspec.json.decode(msgspec.json.encode(part), type=dict[str, Any])
     return {name: value for name, value in whole.items() if name != "signature"}
+
+
+def _tokens(usage: Usage) -> Tokens:
+    return Tokens(usage.input, usage.output, usage.cached, usage.cache_write, usage.reasoning)
 
 
 def _total(usage: Usage) -> int:

@@ -53,6 +53,9 @@ def warnings(config: Config) -> Iterator[str]:
     for name, provider in config.providers.items():
         if name not in used:
             yield f"providers.{name}: no model uses it."
+        if not provider.enabled:
+            yield f"providers.{name}: it is switched off."
+            continue
         yield from _provider_warnings(name, provider)
     if not config.models:
         yield "models: there are none, so every request gets 404."
@@ -148,7 +151,12 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _keys(provider: Provider) -> list[str]:
-    return [key.key if isinstance(key, Credential) else key for key in provider.keys]
+    """What is written as keys; one that comes from elsewhere is whatever it is."""
+    return [
+        key.key or key.file or key.command[0] if isinstance(key, Credential) else key
+        for key in provider.keys
+        if isinstance(key, str) or key.enabled
+    ]
 
 
 def _allows(key: ClientKey, model: str) -> bool:

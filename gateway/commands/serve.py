@@ -1,7 +1,7 @@
 """`gateway serve`: the gateway itself, in one process or several."""
 
+import asyncio
 import logging
-import math
 import os
 import signal
 import socket
@@ -23,10 +23,11 @@ from uvicorn.config import STARTUP_FAILURE
 
 from gateway import logs
 from gateway.app import create_app
-from gateway.commands.load import CommandFailed, load
+from gateway.commands.load import CommandFailed, chosen_file, load
 from gateway.commands.workers import SAME_INTERRUPT, Supervisor
 from gateway.config import Config, ConfigError
 from gateway.errors import GatewayError
+from gateway.reload import Reload, Source
 
 log = logging.getLogger("gateway.serve")
 
@@ -39,14 +40,17 @@ METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that tells when it is ready.
+    """A uvicorn server that tells when it is ready, reads its configuration again on SIGHUP, and stops gracefully.
 
     A second SIGINT cuts the replies in progress, but not if it comes at once: a terminal and what runs in it may both
     pass on the same Ctrl-C. A `supervised` server leaves SIGINT to its parent altogether.
     """
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], *, supervised: bool = False) -> None:
-        super().__init__(config)
+    def __init__(self, app: Litestar, config: Config, ready: Callable[[], None], *, supervised: bool = False) -> None:
+        super().__init__(settings(app))
+        self._app = app
+        self._grace = float(config.server.shutdown_grace)
+        self._reloads: set[asyncio.Task[Reload]] = set()
         self._ready = ready
         self._supervised = supervised
         self._asked = 0.0
@@ -54,6 +58,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -63,24 +68,40 @@ class Server(uvicorn.Server):
             self._asked = time.monotonic()
         elif time.monotonic() - self._asked < SAME_INTERRUPT:
             return
+        self._app.state.work.draining = True
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """First the exchanges, while probes and latecomers are still told that this worker stops; then the rest."""
+        closing = (b"connection", b"close")
+        self.server_state.default_headers = [*self.server_state.default_headers, closing]
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._app.state.work.drain(self._grace, lambda: self.force_exit)
+        await super().shutdown(sockets)
+
+    def _reload(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._app.state.reloader.reload())
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
 
 
 def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit code. Raises ConfigError, CommandFailed."""
     config = load(arguments, environ)
+    source = Source(partial(load, arguments, dict(environ)), chosen_file(arguments, environ))
     logs.configure(logs.secrets_in(config))
     sockets = listen(config.server.host, config.server.port)
     about = {"url": url_of(config.server.host, sockets), "workers": config.server.workers}
     ready = partial(log.info, "listening", extra=about)
     if config.server.workers == 1:
-        code = serve(partial(create_app, config), config, sockets, ready)
+        code = serve(partial(_application, config, source), config, sockets, ready)
     else:
         ready()
         with metrics_directory(environ) as directory:
             code = Supervisor(
                 _worker,
-                (partial(create_app, config, metrics_directory=directory), config, sockets),
+                (partial(_application, config, source, directory), config, sockets),
                 config.server.workers,
                 grace=config.server.shutdown_grace,
                 buried=partial(mark_process_dead, path=directory),
@@ -109,11 +130,11 @@ def serve(
         return STARTUP_FAILURE
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises a signal again once it has obeyed it
-    Server(settings(app, config), ready, supervised=supervised).run(list(sockets))
+    Server(app, config, ready, supervised=supervised).run(list(sockets))
     return 0
 
 
-def settings(app: Litestar, config: Config) -> uvicorn.Config:
+def settings(app: Litestar) -> uvicorn.Config:
     """How uvicorn runs the application."""
     return uvicorn.Config(
         app,
@@ -128,7 +149,7 @@ def settings(app: Litestar, config: Config) -> uvicorn.Config:
         proxy_headers=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE,
-        timeout_graceful_shutdown=max(1, math.ceil(config.server.shutdown_grace)),
+        timeout_graceful_shutdown=1,
     )
 
 
@@ -180,6 +201,12 @@ def metrics_directory(environ: MutableMapping[str, str]) -> Iterator[str]:
             yield directory
         finally:
             del environ[METRICS_VARIABLE]
+
+
+def _application(config: Config, source: Source, metrics_directory: str | None = None) -> Litestar:
+    app = create_app(config, metrics_directory=metrics_directory)
+    app.state.reloader.source = source
+    return app
 
 
 def _worker(factory: AppFactory, config: Config, sockets: Sequence[socket.socket]) -> None:

@@ -29,7 +29,7 @@ EXTRA_GRACE = 5.0
 SAME_INTERRUPT = 1.0
 """Seconds within which a second SIGINT is an echo of the first one, not more haste."""
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Slot:
@@ -44,7 +44,7 @@ class _Slot:
 
 
 class Supervisor:
-    """Runs `target(*arguments)` in `count` processes.
+    """Runs `target(*arguments)` in `count` processes, and passes SIGHUP on to each.
 
     `buried` is told the id of each one that has ended, `stopping` is called when no more will be started.
 
@@ -143,6 +143,11 @@ class Supervisor:
     @contextmanager
     def _signals(self) -> Iterator[None]:
         def note(number: int, _: FrameType | None) -> None:
+            if number == signal.SIGHUP:
+                for process in self._running():
+                    if process.pid is not None:
+                        os.kill(process.pid, signal.SIGHUP)
+                return
             if number == signal.SIGINT:
                 now = time.monotonic()
                 self._hurry = 0 < self._interrupted < now - SAME_INTERRUPT
@@ -160,6 +165,7 @@ class Supervisor:
 
 def _work(lifeline: Connection, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """In the worker: stop in good order when the parent is gone, since nobody else would say so."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be obeyed; what a worker starts with is the newest
 
     def watch() -> None:
         with suppress(EOFError, OSError):

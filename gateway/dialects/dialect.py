@@ -90,6 +90,9 @@ class RelayFilter(Protocol):
     def close(self) -> bytes:
         """What was held back."""
 
+    def fail(self, error: bytes) -> bytes:
+        """The end of a stream that cannot be completed, in place of what was held back: `error` of a fresh encoder."""
+
 
 class Dialect(Protocol):
     """The verbs. Each dialect is a package that exports them as functions.
@@ -126,6 +129,13 @@ class Dialect(Protocol):
 
     def encode_prompt(self, prompt: Prompt, target: Origin, history: Sequence[bytes] = ()) -> Encoded:
         """A body for a provider. `history` is messages of this dialect that go in front of the prompt's own."""
+
+    def cache_hint(self, body: bytes, *, model: str, key: str, history: bool) -> bytes:
+        """A session's body for a provider, with what tells the vendor's prompt cache what to keep, if it needs that.
+
+        `key` names the session, in at most 64 of A-Z a-z 0-9 _ and -. `history`: earlier turns were put in front.
+        What the client itself said about caching stands.
+        """
 
     # pieces of requests, for sessions
     def decode_messages(self, messages: Sequence[bytes], origin: Origin | None = None) -> tuple[Message, ...]:

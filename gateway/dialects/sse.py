@@ -3,10 +3,14 @@
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
+import re
+
 from gateway.errors import Kind, UpstreamError
 
 MAX_EVENT = 32 * 1024 * 1024
 COMMENT = b": keep-alive\n\n"
+
+BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 
 
 class EventParser:
@@ -37,6 +41,46 @@ class EventParser:
         held = b"\r" if data.endswith(b"\r") else b""  # its \n may be in the next piece
         data = data[:-1] if held else data
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + held
+
+
+class WholeEvents:
+    """Passes a stream on byte for byte, whole events only: what is incomplete waits for the rest of it."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """What of `data` makes whole events, with what was held back."""
+        if self._rest:
+            data = self._rest + data
+        end = end_of_events(data)
+        if end == len(data):
+            self._rest = b""
+            return data
+        self._rest = data[end:]
+        return data[:end]
+
+    def close(self) -> bytes:
+        """What was held back."""
+        data, self._rest = self._rest, b""
+        return data
+
+    def fail(self, error: bytes) -> bytes:
+        """The error alone: half an event is nothing to anyone."""
+        self._rest = b""
+        return error
+
+
+def end_of_events(data: bytes) -> int:
+    """How many bytes of `data` are whole events."""
+    if data.endswith((b"\n\n", b"\r\n\r\n")):
+        return len(data)
+    if b"\r" not in data:
+        return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
+    # The \n that belongs to a last \r may be in the next piece.
+    ready = len(data) - 1 if data.endswith(b"\r") else len(data)
+    ends = [match.end() for match in BLANK_LINE.finditer(data, 0, ready)]
+    return ends[-1] if ends else 0
 
 
 def _parse(block: bytes) -> tuple[bytes, bytes] | None:

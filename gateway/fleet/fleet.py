@@ -160,15 +160,17 @@ class Fleet:
 
     async def reset(self, provider: str | None = None) -> None:
         """Forget every cool-down, or those of one provider, in the whole fleet. Raises StoreUnavailable."""
-        for place in self._health.places():
-            if provider in (None, place[0]):
-                self._health.put(place, None)
+        if self._tasks:  # what is being told would be known again afterwards
+            await asyncio.wait(self._tasks, timeout=PERIOD)
+        known = set(self._health.places())
         if self._board is not None:
-            for place in await self._board.read():
-                if provider not in (None, place[0]):
-                    continue
+            known |= (await self._board.read()).keys()
+        for place in known:
+            if provider in (None, place[0]):
+                if self._board is not None:
+                    await self._board.clear(place, None)
                 self._touched.add(place)
-                await self._board.clear(place, None)
+                self._health.put(place, None)
 
     # ------------------------------------------------------------ beside requests
 

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gateway import config
 from gateway.conversation import Origin
+from gateway.routing.adjust import Adjust
 
 DIALECT_OF: dict[config.ProviderKind, str] = {
     "openai": "openai_chat",
@@ -20,7 +21,10 @@ _RESOLVED_LIMIT = 1024
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """One way to serve a model: an upstream model at a provider, by one of its credentials."""
+    """One way to serve a model: an upstream model at a provider, by one of its credentials.
+
+    `moving_key`: the key is not `key`, but what a file or a command says now.
+    """
 
     provider: str
     credential: str
@@ -33,6 +37,9 @@ class Target(Struct, frozen=True, kw_only=True):
     context_tokens: int = 0
     max_output_tokens: int = 0
     concurrency: int = 0
+    adjust: Adjust | None = None
+    cache_hints: bool = True
+    moving_key: bool = False
 
     @property
     def origin(self) -> Origin:
@@ -68,6 +75,7 @@ class Table:
             else:
                 self._exact[name] = route
         self._wildcards.sort(key=lambda route: -len(route.name))
+        self._add_fallbacks(configuration)
 
     def find(self, model: str) -> Route | None:
         """The route of a model name, or None."""
@@ -87,6 +95,38 @@ class Table:
         for route in (*self._exact.values(), *self._wildcards):
             yield from route.targets
 
+    def _add_fallbacks(self, configuration: config.Config) -> None:
+        """Behind a model's own targets come those of its fallbacks, and of theirs, each model once."""
+        whole = {
+            name: replace(route, targets=self._with_fallbacks(configuration, name, route.targets))
+            for name, route in (*self._exact.items(), *((route.name, route) for route in self._wildcards))
+            if configuration.models[name].fallbacks
+        }
+        self._exact.update((name, whole[name]) for name in self._exact if name in whole)
+        self._wildcards = [whole.get(route.name, route) for route in self._wildcards]
+        self._resolved.clear()
+
+    def _with_fallbacks(
+        self, configuration: config.Config, name: str, targets: tuple[Target, ...]
+    ) -> tuple[Target, ...]:
+        seen, waiting, found = {name}, list(configuration.models[name].fallbacks), list(targets)
+        while waiting:
+            fallback = waiting.pop(0)
+            route = self.find(fallback)
+            if route is None or fallback in seen:
+                continue
+            seen.add(fallback)
+            waiting = [*configuration.models[route.name].fallbacks, *waiting]
+            worst = max((target.priority for target in found), default=-1)
+            best = min((target.priority for target in route.targets), default=0)
+            tried = {(target.seat, target.model) for target in found}
+            found += [
+                replace(target, priority=target.priority - best + worst + 1)
+                for target in route.targets
+                if (target.seat, target.model) not in tried
+            ]
+        return tuple(found)
+
     def _resolve(self, model: str) -> Route | None:
         for route in self._wildcards:
             prefix = route.name[:-1]
@@ -102,26 +142,39 @@ class Table:
         return self._resolved[model]
 
 
+def credentials_of(name: str, provider: config.Provider) -> Iterator[tuple[str, config.Credential]]:
+    """A provider's credentials in use, with their ids; one without a key where none is configured."""
+    for i, entry in enumerate(provider.keys or ("",)):
+        credential = config.Credential(key=entry) if isinstance(entry, str) else entry
+        if credential.enabled:
+            yield credential.id or f"{name}-{i + 1}", credential
+
+
 def may_use(models: Collection[str], model: str) -> bool:
     """Whether a client key's list of model patterns admits a model."""
     return "*" in models or any(pattern == model or fnmatchcase(model, pattern) for pattern in models)
 
 
 def _targets(configuration: config.Config, model: config.Model) -> Iterator[Target]:
+    adjust = Adjust.of(model.defaults, model.overrides)
     for target in model.targets:
         provider = configuration.providers[target.provider]
-        for i, entry in enumerate(provider.keys or ("",)):
-            credential = config.Credential(key=entry) if isinstance(entry, str) else entry
+        if not provider.enabled:
+            continue
+        for id, credential in credentials_of(target.provider, provider):
             yield Target(
                 provider=target.provider,
-                credential=credential.id or f"{target.provider}-{i + 1}",
+                credential=id,
                 model=target.model,
                 dialect=DIALECT_OF[provider.kind],
                 key=credential.key,
+                moving_key=bool(credential.file or credential.command),
                 priority=target.priority,
                 weight=target.weight * credential.weight,
                 prices=target.prices or model.prices,
                 context_tokens=model.context_tokens,
                 max_output_tokens=model.max_output_tokens,
                 concurrency=credential.concurrency,
+                adjust=adjust,
+                cache_hints=provider.cache_hints,
             )

@@ -5,8 +5,10 @@ file. A reservation whose turn is stored is over, whatever this file says: so a 
 """
 
 import os
+import struct
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import msgspec
 from msgspec import Struct
@@ -43,6 +45,7 @@ class Held(Struct, array_like=True):
     keys: dict[str, Key] = {}
 
 
+_HEADER = struct.Struct("<II")
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Held)
 
@@ -139,9 +142,18 @@ def _revision(file: SessionFile) -> int:
 
 
 def _read(file: SessionFile) -> Held:
+    """What is held. A write that was cut off leaves nothing: a lost reservation is one that ended too soon."""
     try:
-        return _DECODER.decode(Path(file.log.path + SUFFIX).read_bytes())
-    except (FileNotFoundError, msgspec.MsgspecError):  # damaged by a crash of the machine: no reservation outlives that
+        data = Path(file.log.path + SUFFIX).read_bytes()
+    except FileNotFoundError:
+        return Held()
+    if len(data) < _HEADER.size:
+        return Held()
+    length, checksum = _HEADER.unpack_from(data)
+    payload = data[_HEADER.size : _HEADER.size + length]
+    try:
+        return _DECODER.decode(payload) if crc32(payload) == checksum else Held()
+    except msgspec.MsgspecError:
         return Held()
 
 
@@ -151,7 +163,10 @@ def _write(file: SessionFile, held: Held) -> None:
     if held.until <= file.now and not held.keys:
         Path(path).unlink(missing_ok=True)
         return
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "wb") as out:
-        out.write(_ENCODER.encode(held))
-    Path(f"{path}.new").rename(path)
+    payload = _ENCODER.encode(held)
+    # In place: to rename or to truncate a file makes some file systems write it out at once, which takes milliseconds.
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.pwrite(fd, _HEADER.pack(len(payload), crc32(payload)) + payload, 0)
+    finally:
+        os.close(fd)

@@ -31,18 +31,34 @@ class Fitted(Struct, frozen=True, kw_only=True):
 
 
 class Fitting:
-    """One request, to be fitted to as many targets as it takes; what they share is decoded once."""
+    """One request, to be fitted to as many targets as it takes; what they share is decoded once.
 
-    def __init__(self, client: Dialect, request: Request, aligned: Aligned | None, *, cut: int, max_turns: int) -> None:
+    `tag` names the session to a provider's prompt cache; it tells nothing about the session.
+    """
+
+    def __init__(
+        self, client: Dialect, request: Request, aligned: Aligned | None, *, cut: int, max_turns: int, tag: str = ""
+    ) -> None:
         self._client = client
         self._request = request
         self._aligned = aligned
         self._cut = cut
         self._max_turns = max_turns
+        self._tag = tag
         self._prompt: Prompt | None = None
 
     def fit(self, target: Target) -> Fitted:
         """The body for `target`."""
+        fitted = self._fit(target)
+        body = fitted.body
+        if self._aligned is not None and self._tag and target.cache_hints:
+            hint = DIALECTS[target.dialect].cache_hint
+            body = hint(body, model=target.model, key=self._tag, history=fitted.injected > 0)
+        if target.adjust is not None:
+            body = target.adjust.apply(body)
+        return fitted if body is fitted.body else replace(fitted, body=body)
+
+    def _fit(self, target: Target) -> Fitted:
         if self._aligned is None:
             return self._alone(target)
         cut = window(self._aligned, target.context_tokens, self._max_turns, self._cut)
@@ -60,7 +76,7 @@ class Fitting:
     def _alone(self, target: Target) -> Fitted:
         if target.dialect == self._client.NAME:
             return Fitted(body=self._client.splice(self._request, model=target.model))
-        encoded = DIALECTS[target.dialect].encode_prompt(self._decoded(target), target.origin)
+        encoded = DIALECTS[target.dialect].encode_prompt(opened_by_system(self._decoded(target)), target.origin)
         return Fitted(body=encoded.body, dropped=encoded.dropped)
 
     def _decoded(self, target: Target) -> Prompt:
@@ -119,6 +135,15 @@ class Fitting:
             ToolResult(call_id=i, name=n, content=(Text(text=UNANSWERED),), is_error=True) for i, n in open_calls
         ]
         return provider.encode_messages([Message("user", tuple(results))], target).messages
+
+
+def opened_by_system(prompt: Prompt) -> Prompt:
+    """A prompt whose leading system messages (Responses has them in its input) are part of its system prompt."""
+    first = next((n for n, message in enumerate(prompt.messages) if message.role != "system"), len(prompt.messages))
+    if first == 0:
+        return prompt
+    system = tuple(part for message in prompt.messages[:first] for part in message.parts)
+    return replace(prompt, system=prompt.system + system, messages=prompt.messages[first:])
 
 
 def render(said: Said, provider: Dialect, target: Origin, calls: Mapping[str, str] | None = None) -> Iterable[bytes]:

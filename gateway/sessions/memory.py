@@ -324,6 +324,7 @@ class Memory:
             elapsed=round(answered.elapsed * 1000),
             incomplete=answered.incomplete,
             cost=cost_of(answered.target.prices, answered.reply.usage),
+            replaced=aligned.replaced,
         )
         head = recall.head
         return Append(

@@ -52,7 +52,8 @@ class Turn(Struct, frozen=True, kw_only=True):
     """One turn, whole: what the client said, what was answered, by whom.
 
     `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds.
-    `stop` is a value of conversation.Stop. `cost` is in dollars, None if it is unknown.
+    `stop` is a value of conversation.Stop. `replaced`: it took the place of so many stored turns. `cost` is in dollars,
+    None if it is unknown.
     """
 
     question: Said
@@ -62,6 +63,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     at: int = 0
     elapsed: int = 0
     incomplete: bool = False
+    replaced: int = 0
     format: int = FORMAT
     cost: float | None = None
 

@@ -75,6 +75,7 @@ class Told(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     at: int = 0
     elapsed: int = 0
     incomplete: bool = False
+    replaced: int = 0
     cost: float | None = None
 
 
@@ -175,6 +176,7 @@ def _told(number: int, turn: Turn, mark: Mark) -> Told:
         at=turn.at,
         elapsed=turn.elapsed,
         incomplete=turn.incomplete,
+        replaced=turn.replaced,
         cost=turn.cost,
         mark=Marked(
             mark.question.hex(),
@@ -242,6 +244,7 @@ def _turn(told: Told) -> Turn:
         at=told.at,
         elapsed=told.elapsed,
         incomplete=told.incomplete,
+        replaced=told.replaced,
         cost=told.cost,
     )
 

@@ -17,6 +17,9 @@ from gateway.config import parse
 from tests import servers
 from tests.harness import Switchboard
 from tests.scripted import Scripted
+from tests.transport.conftest import serve
+
+__all__ = ["serve"]
 
 KEY = "the-key-of-the-operator"
 

@@ -232,6 +232,8 @@ async def test_a_session_reads_as_documented(client: Client, store: MemoryStore)
         "created_at": "2027-01-15T08:00:00.000Z",
         "updated_at": "2027-01-15T08:00:00.000Z",
         "expires_at": "2027-01-15T09:00:00.000Z",
+        "first_turn": 1,
+        "last_turn": 1,
         "metadata": {
             "preferred_provider": "main",
             "last_provider": "main",
@@ -347,7 +349,10 @@ async def test_a_transcript_is_neutral_and_says_who_answered(client: Client, sto
     more = appended("And you?", "I am", Origin("anthropic", "claude-5"), generation=generation, incomplete=True)
     await store.append(ADA, more)
     session = await get(client, "/sessions/chat-1")
-    nobody = {"provider": None, "model": None, "incomplete": False}
+    whole = {"replaced": 0, "usage": None, "elapsed_ms": None}
+    nobody = {"provider": None, "model": None, "incomplete": False, **whole}
+    tokens = {"input": 10, "output": 5, "cached": 2, "cache_write": 0, "reasoning": 1}
+    ended = {"replaced": 0, "usage": tokens, "elapsed_ms": 1500}
     assert session["messages"] == [
         {
             "role": "user",
@@ -368,6 +373,7 @@ async def test_a_transcript_is_neutral_and_says_who_answered(client: Client, sto
             "cost": None,
             "turn": 1,
             "incomplete": False,
+            **ended,
         },
         {
             "role": "user",
@@ -388,6 +394,7 @@ async def test_a_transcript_is_neutral_and_says_who_answered(client: Client, sto
             "cost": None,
             "turn": 2,
             "incomplete": True,
+            **ended,
         },
     ]
     assert (session["id"], session["next"], session["system"], session["preamble"]) == ("chat-1", None, None, [])

@@ -17,7 +17,7 @@ from tests import servers
 from tests.contract.making import World
 
 UNIT = 0.25
-TIMEOUT = 5.0  # other tests run at the same time
+TIMEOUT = 20.0
 
 
 @pytest.fixture(scope="session")

@@ -502,7 +502,7 @@ def test_media_is_written_with_its_type() -> None:
         {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/abc"}},
         {"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}},
     ]
-    assert dropped == ("content.detail", "content.file_id", "content.name")
+    assert dropped == ("content.file.name", "content.file_id", "content.image.detail")
 
 
 def test_a_signature_goes_back_to_its_maker_only() -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 from google.genai import types
 
+from gateway.ask import Passage
 from gateway.conversation import (
     Begin,
     Delta,
@@ -387,3 +388,13 @@ def test_an_empty_verbatim_stream_is_an_empty_array() -> None:
     relay = gemini.relay_filter(head("").request)
     assert relay is not None
     assert json.loads(relay.feed(b"") + relay.close()) == []
+
+
+def test_a_failing_stream_of_an_array_is_still_an_array() -> None:
+    request = gemini.open_request(b'{"contents":[]}', model="m", stream=True)
+    passage = Passage(None, gemini.relay_filter(request))
+    out = passage.carry(b'data: {"a":1}\r\n\r\ndata: {"b":', [])
+    error = UpstreamError(Kind.BAD_GATEWAY, "It broke.")
+    out += passage.fail(error, gemini.reply_encoder(ReplyHead("0", 1, request)))
+    first, last = json.loads(out)
+    assert (first, last["error"]["message"]) == ({"a": 1}, "It broke.")

@@ -296,7 +296,8 @@ def test_members_that_only_this_dialect_knows_are_named() -> None:
         client_metadata={"x": 1},
     )
     assert prompt.extras == (
-        "client_metadata", "include", "max_tool_calls", "metadata", "service_tier", "text.verbosity", "tool_choice",
+        "client_metadata", "include.message.output_text.logprobs",
+            "max_tool_calls", "metadata", "service_tier", "text.verbosity", "tool_choice",
         "truncation",
     )  # fmt: skip
 

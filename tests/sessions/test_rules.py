@@ -134,6 +134,8 @@ async def test_s5_an_edited_question_replaces_the_turns_after_it(start: Start) -
         answer = await gw.post("/v1/chat/completions", {"model": "gpt", "messages": edited}, x_session_id="s")
         assert "replaced=2" in answer.headers["x-session-history"]
         assert await turns_of(gw) == ["q1", "q2 but better"]
+        stored = await gw.store.turns(gw.key("s"), first=1, count=5)
+        assert [turn.replaced for turn in stored.values()] == [0, 2]
 
 
 async def test_s5_asking_the_only_question_again_regenerates(start: Start) -> None:

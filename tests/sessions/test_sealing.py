@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 import redis
+from msgspec import Raw
+from msgspec.structs import replace
 
 from gateway.config import Config, ConfigError, Encryption, EncryptionKey, parse
 from gateway.errors import StoreError
 from gateway.sessions.file import FileStore
 from gateway.sessions.redis import RedisStore
+from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import MAGIC, Seal
+from gateway.sessions.store import Patch, SessionKey
 from tests import servers
+from tests.contract.making import KEY, first, loaded, said, turn
 from tests.harness import CONFIG, Harness, gateway
 from tests.scripted import Say, Seen
 
@@ -227,7 +232,7 @@ async def test_a_resent_history_is_recognised(start: Start, keys: Any, compressi
 
 
 async def test_sessions_go_on_while_keys_come_and_rotate(tmp_path: Path) -> None:
-    async def turn(text: str, settings: str) -> tuple[int, int]:
+    async def one_more(text: str, settings: str) -> tuple[int, int]:
         async with gateway(FileStore(str(tmp_path / "kept")), config=settings) as gw:
             await gw.chat(text, "delta")
             resent = [{"role": role, "content": said} for role, said in history]
@@ -239,11 +244,11 @@ async def test_sessions_go_on_while_keys_come_and_rotate(tmp_path: Path) -> None
             return len(bodies[0]), len(bodies[1])
 
     history: list[tuple[str, str]] = []
-    assert await turn("one", CONFIG) == (1, 1)
-    assert await turn("two", config(OLD)) == (3, 3)
-    assert await turn("three", config(NEW, OLD)) == (5, 5)
-    assert await turn("four", config(NEW, OLD, compression="zstd")) == (7, 7)
-    assert await turn("five", config(NEW, OLD)) == (9, 9)
+    assert await one_more("one", CONFIG) == (1, 1)
+    assert await one_more("two", config(OLD)) == (3, 3)
+    assert await one_more("three", config(NEW, OLD)) == (5, 5)
+    assert await one_more("four", config(NEW, OLD, compression="zstd")) == (7, 7)
+    assert await one_more("five", config(NEW, OLD)) == (9, 9)
 
 
 async def test_the_management_api_reads_what_is_sealed(start: Start) -> None:
@@ -264,3 +269,27 @@ async def test_large_turns_are_sealed_too(start: Start) -> None:
         await gw.chat("more", "s")
         assert gw.sent("chat")["messages"][0]["content"] == "x" * 300_000
         assert gw.sent("chat")["messages"][1]["content"].startswith("walrus walrus")
+
+
+async def test_the_context_and_a_session_that_was_copied_are_sealed_for_their_place(tmp_path: Path) -> None:
+    inner = FileStore(str(tmp_path / "kept"))
+    store = SealedStore(inner, seal(OLD))
+    append = first("one", calls=(("call_1", "walrus"),), system=said("walrus"))
+    await store.append(KEY, replace(append, turn=turn("walrus")))
+    assert await store.patch(KEY, Patch(context=Raw(b'{"plan": "walrus"}')))
+    session = await loaded(store)
+    assert bytes(session.head.context) == b'{"plan": "walrus"}'
+    assert session.marks[1].calls == (("call_1", "walrus"),)
+    copy = SessionKey("zeta", "", "copy")
+    assert await store.write(copy, session)
+    copied = await loaded(store, copy)
+    assert (copied.turns, copied.head.system, copied.head.context) == (
+        session.turns, session.head.system, session.head.context,
+    )  # fmt: skip
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "kept").rglob("*.log"))
+    assert b"walrus" not in kept
+    stolen = await loaded(inner)
+    await inner.write(SessionKey("thief", "", "s"), stolen)
+    with pytest.raises(StoreError, match="moved"):
+        await store.load(SessionKey("thief", "", "s"), turns=1, marks=True, keep=0)
+    await store.close()

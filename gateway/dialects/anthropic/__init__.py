@@ -10,6 +10,7 @@ Source: https://platform.claude.com/docs/en/api/versioning
 from collections.abc import Mapping
 
 from gateway.conversation import Origin
+from gateway.dialects.anthropic.caching import cache_hint
 from gateway.dialects.anthropic.decoding import StreamDecoder
 from gateway.dialects.anthropic.errors import decode_error, encode_error
 from gateway.dialects.anthropic.messages import decode_messages, decode_system, encode_messages, encode_system
@@ -24,6 +25,7 @@ __all__ = [
     "FORWARDED_HEADERS",
     "NAME",
     "auth",
+    "cache_hint",
     "decode_error",
     "decode_messages",
     "decode_prompt",

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 from msgspec.json import Decoder
 
 from gateway.dialects.anthropic.wire import NAME, UNREADABLE, ErrorBody, encode
-from gateway.errors import ErrorAnswer, GatewayError, Kind, UpstreamError, kind_of
+from gateway.errors import CONTEXT_LENGTH, ErrorAnswer, GatewayError, Kind, UpstreamError, kind_of
 
 _BODY = Decoder(ErrorBody)
 _LONGEST = 500
@@ -26,6 +26,8 @@ _STATUS = {
     "overloaded_error": 529,
 }
 _NO_CREDIT = "credit balance is too low"
+_TOO_LONG = "prompt is too long"
+"""How the vendor says it; its agents look for these words, and then make their history shorter."""
 
 
 def decode_error(status: int, body: bytes) -> UpstreamError:
@@ -35,7 +37,8 @@ def decode_error(status: int, body: bytes) -> UpstreamError:
         error = _BODY.decode(body).error
     except UNREADABLE:
         return UpstreamError(kind_of(status), f"The provider answered with status {status}.", answer=answer)
-    code = (error.details.error_code if error.details else None) or error.type or None
+    too_long = error.message.startswith(_TOO_LONG)
+    code = CONTEXT_LENGTH if too_long else (error.details.error_code if error.details else None) or error.type or None
     message = error.message.strip()[:_LONGEST] or f"The provider answered with status {status}."
     return UpstreamError(_kind(status, error.type, message), message, code=code, answer=answer)
 
@@ -63,6 +66,8 @@ def encode_error(error: GatewayError, request_id: str) -> bytes:
     message = error.message
     if error.param and error.param not in message:
         message = f"{error.param}: {message}"  # the vendor has no member for it
+    if error.code == CONTEXT_LENGTH and _TOO_LONG not in message:
+        message = f"{_TOO_LONG}: {message}"
     body: dict[str, Any] = {"type": _type_of(error.kind), "message": message}
     if error.code and error.code != body["type"]:
         body["details"] = {"error_code": error.code}

@@ -21,6 +21,7 @@ __all__ = [
     "KEEP_ALIVE",
     "NAME",
     "auth",
+    "cache_hint",
     "decode_error",
     "decode_messages",
     "decode_prompt",
@@ -54,6 +55,12 @@ def path(model: str, *, stream: bool) -> str:
     name = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
     method = "streamGenerateContent?alt=sse" if stream else "generateContent"
     return f"/v1beta/{quote(name)}:{method}"
+
+
+def cache_hint(body: bytes, *, model: str, key: str, history: bool) -> bytes:
+    """Nothing: the vendor's implicit caching needs no hint."""
+    del model, key, history
+    return body
 
 
 def auth(key: str, headers: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG001 - the verb's signature

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.dialects.gemini.wire import BROKEN, ENCODER, NAME
-from gateway.errors import ErrorAnswer, GatewayError, Kind, UpstreamError, kind_of
+from gateway.errors import CONTEXT_LENGTH, ErrorAnswer, GatewayError, Kind, UpstreamError, kind_of
 
 _TYPES = "type.googleapis.com/google.rpc."
 _LONGEST = 500
@@ -49,6 +49,9 @@ _STATUSES = {
 }
 
 
+_TOO_LONG = "exceeds the maximum number of tokens allowed"
+
+
 class _Violation(Struct):
     field: str = ""
 
@@ -83,7 +86,7 @@ def decode_error(status: int, body: bytes) -> UpstreamError:
         kind,
         (found.message or f"The provider answered with status {status}.").strip()[:_LONGEST],
         param=next((each.field for detail in details for each in detail.field_violations if each.field), None),
-        code=found.status or None,
+        code=CONTEXT_LENGTH if _TOO_LONG in (found.message or "") else found.status or None,
         retry_after=next((delay for detail in details if (delay := _seconds(detail.retry_delay)) is not None), None),
         answer=answer,
     )

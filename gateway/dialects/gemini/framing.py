@@ -41,6 +41,10 @@ class ArrayFilter:
         held = b"".join(self._framing.write(block) for _, block in self._parser.close())
         return held + self._framing.end()
 
+    def fail(self, error: bytes) -> bytes:
+        """The error, itself an array of one, as the last item."""
+        return self._framing.write(error.strip().removeprefix(b"[").removesuffix(b"]"), last=True)
+
 
 def relay_filter(request: Request) -> ArrayFilter | None:
     """A provider is always asked for events; a client that was not is given an array."""

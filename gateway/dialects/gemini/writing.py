@@ -121,9 +121,9 @@ class _Writer:
 
     def _blob(self, part: Image | File | Audio) -> dict[str, Any] | None:
         if isinstance(part, Image) and part.detail not in ("", "auto"):
-            self.dropped.add("content.detail")
+            self.dropped.add("content.image.detail")
         if isinstance(part, File) and part.name:
-            self.dropped.add("content.name")
+            self.dropped.add("content.file.name")
         if part.file_id and not part.file_id.startswith(("gs://", "files/", "https://")):
             self.dropped.add("content.file_id")  # another vendor's
             return None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from gateway.conversation import Origin
 from gateway.dialects.dialect import ReplyHead
+from gateway.dialects.openai_chat.caching import cache_hint
 from gateway.dialects.openai_chat.encoder import ReplyEncoder
 from gateway.dialects.openai_chat.errors import decode_error, encode_error
 from gateway.dialects.openai_chat.messages import decode_messages, decode_system, encode_messages, encode_system
@@ -22,6 +23,7 @@ __all__ = [
     "FORWARDED_HEADERS",
     "NAME",
     "auth",
+    "cache_hint",
     "decode_error",
     "decode_messages",
     "decode_prompt",

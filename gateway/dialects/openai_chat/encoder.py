@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming.
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.conversation import (
     AnyPart,
@@ -32,7 +33,7 @@ from gateway.dialects.openai_chat.errors import encode_error
 from gateway.dialects.openai_chat.reasoning import show_detail, show_extra
 from gateway.dialects.openai_chat.replies import encode_stop, encode_usage, show_image
 from gateway.dialects.openai_chat.requests import wants_usage
-from gateway.dialects.openai_chat.tools import is_legacy
+from gateway.dialects.openai_chat.tools import as_custom, custom_names, is_legacy
 from gateway.dialects.openai_chat.wire import encode
 from gateway.dialects.sse import frame
 from gateway.errors import GatewayError
@@ -46,6 +47,8 @@ class ReplyEncoder:
     def __init__(self, head: ReplyHead) -> None:
         self._head = head
         self._legacy = is_legacy(head.request.fields)
+        self._custom = custom_names(head.request.fields)
+        self._whole: dict[int, ToolCall] = {}
         self._counts = wants_usage(head.request)
         self._before = self._after = b""
         self._model = head.request.model
@@ -100,6 +103,8 @@ class ReplyEncoder:
     def _begin(self, index: int, part: AnyPart) -> bytes:
         self._parts[index] = part
         match part:
+            case ToolCall(name=name, custom=False) if name in self._custom:
+                self._whole[index] = part  # its input comes as JSON from elsewhere: it is read when it is whole
             case ToolCall():
                 return self._begin_call(index, part)
             case Image():
@@ -132,6 +137,9 @@ class ReplyEncoder:
         return self._chunk({"tool_calls": [members | show_extra(call.signature)]})
 
     def _delta(self, index: int, text: str) -> bytes:
+        if index in self._whole:
+            self._whole[index] = replace(self._whole[index], arguments=self._whole[index].arguments + text)
+            return b""
         match self._parts.get(index):
             case Text():
                 return self._chunk({"content": text})
@@ -154,6 +162,9 @@ class ReplyEncoder:
         return self._chunk({"tool_calls": [{"index": number, **piece}]})
 
     def _signed(self, index: int, signature: Signature) -> bytes:
+        if index in self._whole:
+            self._whole[index] = replace(self._whole[index], signature=signature)
+            return b""
         match self._parts.get(index):
             case Text():
                 return self._chunk(show_extra(signature))
@@ -176,6 +187,8 @@ class ReplyEncoder:
         return b""
 
     def _end(self, index: int) -> bytes:
+        if index in self._whole:
+            return self._begin_call(index, as_custom(self._whole.pop(index), self._custom))
         self._thought.pop(index, None)
         if index in self._silent:  # clients parse what they get, and no text is no JSON
             return self._arguments(index, "{}", custom=False)

@@ -1,15 +1,13 @@
 """Takes the chunk with token counts out of a verbatim stream whose client did not ask for it."""
 
-import re
-
 import msgspec
 from msgspec import Raw, Struct
 
 from gateway.dialects.dialect import Request
 from gateway.dialects.openai_chat.requests import wants_usage
 from gateway.dialects.openai_chat.wire import is_given
+from gateway.dialects.sse import BLANK_LINE, end_of_events
 
-_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _COUNTS = b'"prompt_tokens"'
 
 
@@ -41,7 +39,7 @@ class UsageFilter:
         """What of `data` the client gets."""
         if self._rest:
             data = self._rest + data
-        end = self._end_of_events(data)
+        end = end_of_events(data)
         data, self._rest = data[:end], data[end:]
         return data if _COUNTS not in data else b"".join(_kept(data))
 
@@ -50,19 +48,15 @@ class UsageFilter:
         data, self._rest = self._rest, b""
         return b"" if _is_count(data) else data
 
-    @staticmethod
-    def _end_of_events(data: bytes) -> int:
-        if b"\r" not in data:
-            return data.rfind(b"\n\n") + 2 if b"\n\n" in data else 0
-        # The \n that belongs to a last \r may be in the next piece.
-        ready = len(data) - 1 if data.endswith(b"\r") else len(data)
-        ends = [match.end() for match in _BLANK_LINE.finditer(data, 0, ready)]
-        return ends[-1] if ends else 0
+    def fail(self, error: bytes) -> bytes:
+        """The error alone: half an event is nothing to anyone."""
+        self._rest = b""
+        return error
 
 
 def _kept(data: bytes) -> list[bytes]:
     kept, start = [], 0
-    for match in _BLANK_LINE.finditer(data):
+    for match in BLANK_LINE.finditer(data):
         event = data[start : match.end()]
         start = match.end()
         if not _is_count(event):

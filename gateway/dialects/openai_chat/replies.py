@@ -28,7 +28,7 @@ from gateway.dialects.openai_chat.errors import decode_error
 from gateway.dialects.openai_chat.messages import MessageReader
 from gateway.dialects.openai_chat.parts import image_url
 from gateway.dialects.openai_chat.reasoning import show_detail, show_extra
-from gateway.dialects.openai_chat.tools import is_legacy
+from gateway.dialects.openai_chat.tools import as_custom, custom_names, is_legacy
 from gateway.dialects.openai_chat.wire import (
     Choice,
     Completion,
@@ -177,12 +177,13 @@ def decode_usage(usage: WireUsage) -> Usage:
 
 def encode_reply(reply: Reply, head: ReplyHead) -> bytes:
     """A whole reply for a client; legacy clients get `function_call`."""
-    legacy = is_legacy(head.request.fields)
+    legacy, custom = is_legacy(head.request.fields), custom_names(head.request.fields)
+    parts = tuple(as_custom(part, custom) if isinstance(part, ToolCall) else part for part in reply.parts)
     choice = {
         "index": 0,
-        "message": _message(reply.parts, legacy=legacy),
+        "message": _message(parts, legacy=legacy),
         "logprobs": None,
-        "finish_reason": encode_stop(reply.stop or Stop.END, legacy=legacy, refusal=_refuses(reply.parts)),
+        "finish_reason": encode_stop(reply.stop or Stop.END, legacy=legacy, refusal=_refuses(parts)),
     }
     body: dict[str, Any] = {
         "id": f"chatcmpl-{head.id}",

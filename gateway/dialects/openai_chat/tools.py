@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
-from gateway.conversation import Tool, ToolChoice
+from gateway.conversation import Tool, ToolCall, ToolChoice
+from gateway.dialects.custom import custom_input
 from gateway.dialects.dialect import Encoded
 from gateway.dialects.openai_chat.wire import (
     NAME,
@@ -74,9 +76,8 @@ def decode_tools(tools: bytes) -> tuple[Tool, ...]:
 def _decode_tool(raw: Raw, param: str) -> Tool:
     match read(_to_tool, raw, param):
         case WireTool(type="custom", custom=CustomTool() as custom):
-            return Tool(
-                name=custom.name, description=custom.description or "", custom=True, format=_copy(custom.format)
-            )
+            form = _flat_format(custom.format)
+            return Tool(name=custom.name, description=custom.description or "", custom=True, format=form)
         case WireTool(type="function", function=FunctionTool() as function):
             return Tool(
                 name=function.name,
@@ -88,6 +89,32 @@ def _decode_tool(raw: Raw, param: str) -> Tool:
             raise invalid(f"{param}.{kind} is missing.", param)
         case WireTool(type=kind):
             return Tool(name=kind, dialect=NAME, raw=_copy(raw))
+
+
+def custom_names(fields: dict[str, Raw]) -> frozenset[str]:
+    """The names of the client's custom tools, which other vendors call as functions."""
+    tools = fields.get("tools")
+    if tools is None or b'"custom"' not in bytes(tools):
+        return frozenset()
+    return frozenset(tool.name for tool in decode_tools(bytes(tools)) if tool.custom)
+
+
+def as_custom(call: ToolCall, custom: frozenset[str]) -> ToolCall:
+    """A whole call as the client knows its tool."""
+    if call.custom or call.name not in custom:
+        return call
+    return replace(call, custom=True, arguments=custom_input(call.arguments))
+
+
+def _flat_format(raw: Raw) -> Raw:
+    """A grammar without the level that only Chat puts around it: the form that all dialects share."""
+    form = _copy(raw)
+    if bytes(form):
+        members = read(to_fields, form, "tools: the format")
+        grammar = members.pop("grammar", None)
+        if grammar is not None:
+            return Raw(encode(members | read(to_fields, grammar, "tools: the grammar")))
+    return form
 
 
 def _copy(raw: Raw) -> Raw:
@@ -130,7 +157,7 @@ def _custom(tool: Tool) -> dict[str, Any]:
     form: Any = tool.format if bytes(tool.format) else None
     if form is not None:
         members = read(to_fields, form, f"tools: the format of {tool.name}")
-        if "definition" in members:  # as Responses writes a grammar; Chat has it one level deeper
+        if "definition" in members:  # Chat has a grammar one level deeper
             kind = members.pop("type", Raw(b'"grammar"'))
             form = {"type": kind, "grammar": members}
     return without_nones(name=tool.name, description=tool.description or None, format=form)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from gateway.conversation import Origin
 from gateway.dialects.dialect import RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
+from gateway.dialects.openai_responses.caching import cache_hint
 from gateway.dialects.openai_responses.decoding import ResponsesDecoder
 from gateway.dialects.openai_responses.encoding import ResponsesEncoder
 from gateway.dialects.openai_responses.errors import decode_error, encode_error
@@ -57,6 +58,7 @@ __all__ = [
     "FORWARDED_HEADERS",
     "NAME",
     "auth",
+    "cache_hint",
     "decode_error",
     "decode_messages",
     "decode_prompt",

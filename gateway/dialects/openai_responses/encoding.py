@@ -26,12 +26,12 @@ from gateway.conversation import (
     ToolCall,
     Usage,
 )
+from gateway.dialects.custom import custom_input
 from gateway.dialects.dialect import ReplyHead
 from gateway.dialects.openai_responses.content import INNER
 from gateway.dialects.openai_responses.errors import error_members, failed_code
 from gateway.dialects.openai_responses.outputs import (
     Maker,
-    custom_input,
     encode_usage,
     ending,
     phase_of,

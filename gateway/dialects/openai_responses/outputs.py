@@ -160,12 +160,3 @@ def phase_of(part: object) -> str:
             return value.removeprefix(PHASE)
         case _:
             return ""
-
-
-def custom_input(arguments: str) -> str:
-    """The text for a custom tool, out of the arguments that it had as a function of another vendor's."""
-    try:
-        found = ANYTHING.decode(arguments)
-    except ValueError:
-        return arguments
-    return found["input"] if isinstance(found, dict) and isinstance(found.get("input"), str) else arguments

@@ -39,12 +39,15 @@ _CARRIED = {
     "store", "previous_response_id", "conversation", "background", "background_options", "stream_options",
 }  # fmt: skip
 _SAME_AS_ABSENT = {
-    "include": (b"[]", dump([ENCRYPTED])),
+    "include": (b"[]",),
     "truncation": (b'"disabled"',),
     "service_tier": (b'"auto"', b'"default"'),
     "top_logprobs": (b"0",),
     "metadata": (b"{}",),
 }
+
+
+_STRINGS = Decoder(list[str])
 
 
 class _Reasoning(Struct):
@@ -172,6 +175,9 @@ def _extras(fields: dict[str, Raw], settings: _Settings, *, lost_choice: bool) -
         for name, raw in fields.items()
         if name not in _CARRIED and present(raw) and bytes(raw) not in _SAME_AS_ABSENT.get(name, ())
     }
+    if "include" in extras:  # encrypted reasoning is given on every way; the rest is the vendor's own
+        wanted = read(_STRINGS, fields["include"], "include")
+        extras = (extras - {"include"}) | {f"include.{name}" for name in wanted if name != ENCRYPTED}
     if settings.text is not None and settings.text.verbosity not in (None, "medium"):
         extras.add("text.verbosity")
     if lost_choice:

@@ -17,13 +17,13 @@ from gateway.conversation import (
     ToolCall,
     Usage,
 )
+from gateway.dialects.custom import custom_input
 from gateway.dialects.dialect import ReplyHead
 from gateway.dialects.openai_responses.content import INNER
 from gateway.dialects.openai_responses.errors import failure
 from gateway.dialects.openai_responses.items import decode_item
 from gateway.dialects.openai_responses.outputs import (
     Maker,
-    custom_input,
     encode_usage,
     ending,
     phase_of,

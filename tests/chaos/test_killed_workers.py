@@ -1,0 +1,133 @@
+"""F4: workers are killed at random moments under load; every turn whose end a client saw is stored whole, once.
+
+Eight kills here; `GATEWAY_KILLS=500` for the long form (`make chaos`).
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+from collections import Counter
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.chaos.test_many_at_once import KEY, text_of
+from tests.processes import Running, provider, running, until
+from tests.scripted import Say, Seen
+from tests.servers import one
+
+KILLS = int(os.environ.get("GATEWAY_KILLS", "8"))
+CLIENTS = 12
+
+
+def unique(seen: Seen) -> Say:
+    """An answer that no other turn has, slow enough to be cut in its middle."""
+    return Say(f"{seen.body['messages'][-1]['content']} -> {uuid4().hex} " + "word " * 5, pause=0.002)
+
+
+def children(gateway: Running) -> list[int]:
+    pid = gateway.process.pid
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+class Client:
+    """One conversation: asks its questions in order, each until it has seen the end of an answer."""
+
+    def __init__(self, gateway: Running, number: int) -> None:
+        self.session = f"session-{number}"
+        self.seen: list[tuple[str, str]] = []
+        self.keyed = number % 2 == 0
+        self._gateway = gateway
+        self.stop = asyncio.Event()
+
+    async def run(self) -> None:
+        n = 0
+        while not self.stop.is_set():
+            n += 1
+            key = uuid4().hex
+            for _ in range(1000):
+                if self.stop.is_set() or await self._ask(f"q{n}", key):
+                    break
+                await asyncio.sleep(0.02)
+
+    async def _ask(self, question: str, key: str) -> bool:
+        body = {"model": "m", "messages": [{"role": "user", "content": question}], "stream": True}
+        headers = {"x-session-id": self.session} | ({"idempotency-key": key} if self.keyed else {})
+        url = f"{self._gateway.url}/v1/chat/completions"
+        try:
+            async with httpx.AsyncClient(timeout=30) as http:
+                answer = await http.post(url, json=body, headers=headers)
+        except httpx.HTTPError:
+            return False
+        if answer.status_code != 200 or "data: [DONE]" not in answer.text:
+            return False
+        if answer.headers["x-session-state"] == "stateless":
+            return False
+        words = [line for line in answer.text.splitlines() if line.startswith("data: {")]
+        text = "".join(part for line in words if (part := _content(line)))
+        self.seen.append((question, text.strip()))
+        return True
+
+
+def _content(line: str) -> str:
+
+    choices = json.loads(line[6:])["choices"]
+    return (choices[0]["delta"].get("content") or "") if choices else ""
+
+
+async def stored(gateway: Running, session: str) -> list[tuple[str, str]]:
+    """All complete turns of a session."""
+    pairs: dict[int, list[str]] = {}
+    first = 1
+    while True:
+        path = f"/v0/management/sessions/{session}?turn={first}&limit=100"
+        status, page = await asyncio.to_thread(gateway.get, path, Authorization=f"Bearer {KEY}")
+        if status != 200 or not page["messages"]:
+            break
+        for message in page["messages"]:
+            if not message.get("incomplete"):
+                pairs.setdefault(message["turn"], []).append(text_of(message).strip())
+        first = page["messages"][-1]["turn"] + 1
+    return [(pair[0], pair[1]) for _, pair in sorted(pairs.items())]
+
+
+@pytest.mark.parametrize("store", ["redis", "file"])
+async def test_what_a_client_saw_to_its_end_is_stored_once(store: str, tmp_path: Path) -> None:
+    with one() as redis, provider(unique) as (_, url):
+        config = f"""
+        server: {{port: PORT}}
+        management: {{key: {KEY}}}
+        sessions:
+          store: {store}
+          file: {{directory: "{tmp_path / "sessions"}"}}
+          redis: {{url: "{redis.url}", timeout: 5s, connect_timeout: 5s}}
+        providers: {{p: {{kind: openai, base_url: "{url}/v1", keys: [k]}}}}
+        models: {{m: {{targets: [{{provider: p, model: m}}]}}}}
+        """
+        with running(config, "--workers", "2") as gateway:
+            clients = [Client(gateway, number) for number in range(CLIENTS)]
+            tasks = [asyncio.create_task(client.run()) for client in clients]
+            chance = random.Random(7)
+            for _ in range(KILLS):
+                await asyncio.sleep(chance.uniform(0.02, 0.4))
+                with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                    if alive := children(gateway):
+                        os.kill(chance.choice(alive), signal.SIGKILL)
+            for client in clients:
+                client.stop.set()
+            await asyncio.gather(*tasks)
+            await asyncio.to_thread(until, lambda: gateway.get("/health/ready")[0] == 200)
+            for client in clients:
+                kept = Counter(await stored(gateway, client.session))
+                assert client.seen
+                for pair in client.seen:
+                    assert kept[pair] == 1, (client.session, pair)
+                if client.keyed:
+                    questions = Counter(question for question, _ in kept.elements())
+                    assert max(questions.values()) == 1, questions.most_common(3)
