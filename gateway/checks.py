@@ -203,8 +203,8 @@ def _management(config: Config) -> Iterator[str]:
             ip_network(cidr, strict=False)
         except ValueError:
             yield f"management.trusted_proxies[{i}]: an address or a network such as 10.0.0.0/8, not {cidr!r}."
-    if management.port is not None and not 0 <= management.port <= 65535:  # noqa: PLR2004 - TCP
-        yield f"management.port: a port is 0 to 65535, not {management.port}."
+    if management.port is not None and not 1 <= management.port <= 65535:  # noqa: PLR2004 - TCP
+        yield f"management.port: a port is 1 to 65535, not {management.port}."
     if management.port and management.port == config.server.port:
         yield "management.port: leave it out to manage on server.port."
 

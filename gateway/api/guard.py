@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
+from litestar.exceptions import NotFoundException
 from litestar.handlers import BaseRouteHandler
 from msgspec import Struct
 
@@ -80,6 +81,17 @@ def guarded(digest: bytes, book: Book, trusted: Sequence[str] = ()) -> Guard:
         await door.check(connection)
 
     return check
+
+
+def on_port(port: int | None) -> list[Guard]:
+    """A guard for what is there on one port only, and a 404 on any other; none if it is on every port."""
+
+    async def check(connection: Connection, _: BaseRouteHandler) -> None:
+        server = connection.scope.get("server")
+        if server is None or server[1] != port:
+            raise NotFoundException
+
+    return [] if port is None else [check]
 
 
 class _Door:

@@ -14,7 +14,7 @@ from litestar.types import ExceptionHandlersMap
 
 from gateway.api.desk import Desk
 from gateway.api.docs import docs_routes, document_of
-from gateway.api.guard import guarded
+from gateway.api.guard import guarded, on_port
 from gateway.api.keys import KeysController
 from gateway.api.operations import Operations
 from gateway.api.selection import Ambiguous, wanted_filter
@@ -61,6 +61,7 @@ def management_router(store: SessionStore | None, desk: Desk, key: bytes | None,
                 "desk": Provide(lambda: desk, sync_to_thread=False),
             },
             exception_handlers=HANDLERS,
+            guards=on_port(desk.config().management.port),
             response_headers=[ResponseHeader(name="Cache-Control", value="no-store")],
         )
 

@@ -5,6 +5,9 @@ import json
 
 import pytest
 
+from gateway.config import ConfigError, Prices, parse
+from gateway.conversation import Usage
+from gateway.routing.prices import cost_of
 from tests.api.conftest import CONFIG, KEY, Opened, Operator
 
 WRONG = {"Authorization": "Bearer wrong"}
@@ -179,3 +182,46 @@ async def test_nobody_is_locked_out_behind_an_unknown_proxy(opened: Opened):
             forged = {"X-Forwarded-For": f"198.51.100.{number}"}
             await gateway.ask("GET", "/models", 401, headers={**WRONG, **forged})
         await gateway.ask("GET", "/models", headers={"X-Forwarded-For": "198.51.100.9"})
+
+
+async def test_management_may_have_a_port_of_its_own(opened: Opened):
+    config = CONFIG.replace("management: {", "management: {port: 8081, ")
+    async with opened(config) as gateway:
+        for path in ("/models", "/docs", "/openapi.json"):
+            await gateway.ask("GET", path, 404)
+            url = f"http://127.0.0.1:8081/v0/management{path}"
+            reply = await gateway.client.get(url, headers={"Authorization": f"Bearer {KEY}"})
+            assert reply.status_code == 200
+        await gateway.chat("s", "hello")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("port: 0", "management.port: a port is"),
+        ("port: 8080", "management.port: leave it out"),
+        ("trusted_proxies: [elsewhere]", "management.trusted_proxies[0]: an address or a network"),
+    ],
+)
+def test_mistakes_in_the_section_are_explained(setting: str, said: str):
+    with pytest.raises(ConfigError) as caught:
+        parse(f"management: {{key: a-long-enough-key, {setting}}}", {})
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("prices", "usage", "dollars"),
+    [
+        (Prices(input=2, output=8), Usage(1_000_000, 500_000), 6.0),
+        (Prices(input=2, output=8, cached=0.5), Usage(1_000_000, 0, 400_000), 1.4),
+        (Prices(input=2, output=8, cache_write=4), Usage(1_000_000, 0, 0, 500_000), 3.0),
+        (Prices(input=2, output=8, reasoning=1), Usage(0, 1_000_000, 0, 0, 500_000), 4.5),
+        (Prices(input=0, output=0), Usage(9, 9), 0.0),
+        (Prices(input=2, output=8), None, None),
+        (None, Usage(9, 9), None),
+    ],
+)
+def test_a_cost_is_that_of_the_parts_and_unknown_without_a_price(
+    prices: Prices | None, usage: Usage | None, dollars: float | None
+):
+    assert cost_of(prices, usage) == (None if dollars is None else pytest.approx(dollars))
