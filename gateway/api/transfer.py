@@ -67,7 +67,7 @@ async def export_sessions(
     note("sessions exported", request, owner=owner, session=id)
     keyed = bool(desk.config().sessions.encryption.keys)
     return Stream(
-        _exported(store, wanted, owner, id, keyed=keyed), media_type=LINES, headers={"Cache-Control": "no-store"}
+        exported(store, wanted, owner, id, keyed=keyed), media_type=LINES, headers={"Cache-Control": "no-store"}
     )
 
 
@@ -91,9 +91,10 @@ async def import_sessions(
     return done
 
 
-async def _exported(
+async def exported(
     store: SessionStore, wanted: Filter, owner: str | None, id: str | None, *, keyed: bool
 ) -> AsyncIterator[bytes]:
+    """The lines of the sessions that pass. `keyed`: their digests were made with a key, which no line carries."""
     async for key in _keys(store, owner, id):
         session = await store.load(key, turns=1 << 31, marks=True, keep=0.0)
         if session is not None and wanted.passes(session.head):
