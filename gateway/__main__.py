@@ -43,6 +43,10 @@ def _command(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
             from gateway.commands import demo  # noqa: PLC0415
 
             return demo.run(arguments)
+        case "sessions" | "keys" | "providers":
+            from gateway.commands import manage  # noqa: PLC0415
+
+            return manage.run(arguments, environ)
         case _:
             from gateway.commands import check  # noqa: PLC0415
 

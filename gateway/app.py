@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from hashlib import sha256
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
@@ -24,7 +23,9 @@ from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 from gateway import logs
 from gateway.api.auth import Callers
 from gateway.api.conversations import Conversations
+from gateway.api.desk import Desk, Reloaded
 from gateway.api.extras import extra_routes
+from gateway.api.guard import digest_of
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
@@ -44,6 +45,10 @@ from gateway.fleet.file_board import FileBoard
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.limits import Limits
 from gateway.fleet.redis_board import RedisBoard
+from gateway.ledger.book import Book
+from gateway.ledger.file_ledger import FileLedger
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.redis_ledger import RedisLedger
 from gateway.logs import ExchangeLog
 from gateway.metrics import Metrics, Record
 from gateway.reload import Reloader
@@ -106,7 +111,7 @@ def create_app(
             *_data_plane(inference, Models(worker.current), Responses(shared.opened, worker.current)),
             Conversations(shared.opened, worker.current).route(),
             own_sessions_router(shared.opened, worker.current, DIALECTS),
-            management_router(shared.opened, _management_key(config), DIALECTS),
+            management_router(shared.opened, worker.desk(registries), digest_of(config.management), DIALECTS),
             *probes(worker.work, shared.store, registries, worker.needs_store),
         ],
         lifespan=[worker.lifespan],
@@ -126,6 +131,7 @@ class _Shared(NamedTuple):
     digests: Digests
     fleet: Fleet
     limits: Limits
+    book: Book
 
 
 class _Worker:
@@ -154,6 +160,7 @@ class _Worker:
                 await store.check()
         fleet.start()
         limits.start()
+        await self._shared.book.start()
         await self._credentials.follow(self.current.setup.config)
         await self.reloader.catch_up()
         watching = asyncio.create_task(self.reloader.watch())
@@ -163,7 +170,7 @@ class _Worker:
             self.work.draining = True
             watching.cancel()
             await self._wires.aclose()
-            for part in (self._credentials, limits, fleet, store, self._lines):
+            for part in (self._credentials, self._shared.book, limits, fleet, store, self._lines):
                 await part.close()
 
     def _setup(self, config: Config) -> Setup:
@@ -179,7 +186,26 @@ class _Worker:
             max_turns=config.history.max_turns,
             wall=time.time,
         )
-        return Setup(config=config, gateway=gateway, callers=Callers(config))
+        return Setup(config=config, gateway=gateway, callers=Callers(config, shared.book))
+
+    def desk(self, registry: Callable[[], CollectorRegistry]) -> Desk:
+        """The worker as its operator sees it."""
+
+        async def reload() -> Reloaded:
+            done = await self.reloader.reload()
+            return Reloaded(done.outcome, done.message)
+
+        return Desk(
+            config=lambda: self.current.setup.config,
+            table=lambda: self.current.setup.gateway.table,
+            fleet=self._shared.fleet,
+            book=self._shared.book,
+            registry=registry,
+            clock=time.monotonic,
+            wall=time.time,
+            digests=self._shared.digests,
+            reload=reload,
+        )
 
     async def _apply(self, config: Config) -> None:
         setup = self._setup(config)
@@ -203,14 +229,6 @@ def _data_plane(inference: Inference, models: Models, responses: Responses) -> I
     for path in MODELS:
         yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
     yield from extra_routes(inference)
-
-
-def _management_key(config: Config) -> bytes | None:
-    """The SHA-256 of the management key, None if there is none."""
-    management = config.management
-    if management.sha256:
-        return bytes.fromhex(management.sha256)
-    return sha256(management.key.encode()).digest() if management.key else None
 
 
 def make_store(config: Config, metrics: Metrics | None = None) -> SessionStore:
@@ -243,9 +261,18 @@ def make_shared(config: Config, metrics: Metrics, sessions: SessionStore | None)
         limits = Limits(connect(redis), time.monotonic, prefix=redis.prefix, timeout=redis.timeout)
     elif sessions is None:
         board = FileBoard(Path(config.sessions.file.directory).expanduser())
-    return _Shared(
-        store, SealedStore(store, seal), Digests(seal.digest_keys), Fleet(board, time.monotonic, metrics), limits
-    )
+    fleet = Fleet(board, time.monotonic, metrics)
+    book = Book(None if sessions else make_ledger(config), fleet.disable)
+    return _Shared(store, SealedStore(store, seal), Digests(seal.digest_keys), fleet, limits, book)
+
+
+def make_ledger(config: Config) -> Ledger:
+    """Where this worker and the others find what operators decide: beside the sessions."""
+    if config.sessions.store == "redis":
+        redis = config.sessions.redis
+        link = connect(replace(redis, connections=1))
+        return RedisLedger(link, prefix=redis.prefix, timeout=redis.timeout)
+    return FileLedger(Path(config.sessions.file.directory).expanduser())
 
 
 def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:

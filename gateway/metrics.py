@@ -8,8 +8,10 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway import __version__
+from gateway.config import Prices
 from gateway.conversation import Usage
 from gateway.errors import Kind
+from gateway.routing.prices import cost_of
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -57,6 +59,7 @@ class Record(Struct, kw_only=True):
     upstream: float = 0.0
     store: float = 0.0
     usage: Usage | None = None
+    cost: float | None = None
     attempts: list[Attempt] = []
     dropped: tuple[str, ...] = ()
     session: str = ""
@@ -75,12 +78,17 @@ class Record(Struct, kw_only=True):
         """A provider answered, in so many seconds."""
         self.usage, self.upstream, self.incomplete = usage, upstream, incomplete
 
+    def priced(self, prices: Prices | None) -> None:
+        """What it cost in dollars; None stays where that is unknown."""
+        self.cost = cost_of(prices, self.usage)
+
 
 class Metrics:
     """The instruments. `observe` takes the record of each exchange."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._count_costs(registry)
         whose = ["dialect", "model", "provider"]
 
         def histogram(name: str, text: str, labels: list[str], buckets: tuple[float, ...]) -> Histogram:
@@ -186,6 +194,12 @@ class Metrics:
         for operation in ("load", "append"):
             self._store_failures.labels(operation, "StoreUnavailable")
 
+    def _count_costs(self, registry: CollectorRegistry) -> None:
+        whose = ["model", "provider", "owner"]
+        self._cost = Counter("gateway_cost_dollars_total", "What served requests cost.", whose, registry=registry)
+        text = "Served requests of unknown cost."
+        self._unpriced = Counter("gateway_unpriced_requests_total", text, whose, registry=registry)
+
     def observe(self, record: Record) -> None:
         """Count one exchange."""
         whose = (record.dialect, record.model, record.provider)
@@ -218,6 +232,11 @@ class Metrics:
         if record.first is not None:
             self._first.labels(*whose).observe(record.first)
         usage = record.usage
+        spent = (record.model, record.provider, record.owner)
+        if record.cost is None:
+            self._unpriced.labels(*spent).inc()
+        else:
+            self._cost.labels(*spent).inc(record.cost)
         if usage is None:
             return
         for kind, count in zip(

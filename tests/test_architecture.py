@@ -31,7 +31,7 @@ LAYERS = [
     {"gateway.exchange", "gateway.passthrough"},
     {"gateway.arrivals"},
     {"gateway.ask"},
-    {"gateway.fleet"},
+    {"gateway.fleet", "gateway.ledger"},
     {
         "gateway.reload",
         "gateway.credentials",

@@ -2,7 +2,7 @@
 
 import re
 import time
-from typing import Annotated
+from typing import Annotated, Self
 
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter, SkipValidation
@@ -27,6 +27,32 @@ class Filter(Struct, frozen=True):
     model: str | None
     since: float | None
     until: float | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        user: str | None,
+        provider: str | None,
+        model: str | None,
+        newer_than: float | None,
+        older_than: float | None,
+    ) -> Self:
+        """With ages in seconds."""
+        now = time.time()
+        since = None if newer_than is None else (now - newer_than) * 1000
+        until = None if older_than is None else (now - older_than) * 1000
+        return cls(user, provider, model, since, until)
+
+    @property
+    def newest(self) -> int | None:
+        """Where the list begins, in Unix milliseconds."""
+        return None if self.until is None else int(self.until)
+
+    @property
+    def wants_some(self) -> bool:
+        """Whether anything is asked of a session."""
+        return any(value is not None for value in (self.user, self.provider, self.model, self.since, self.until))
 
     def passes(self, head: Head) -> bool:
         """Whether this session is one of them."""
@@ -70,10 +96,7 @@ async def wanted_filter(
     ] = None,
 ) -> Filter:
     """The filter of a listing."""
-    now = time.time()
-    since = None if newer_than is None else (now - newer_than) * 1000
-    until = None if older_than is None else (now - older_than) * 1000
-    return Filter(user, provider, model, since, until)
+    return Filter.of(user=user, provider=provider, model=model, newer_than=newer_than, older_than=older_than)
 
 
 async def found_key(id: FromPath[str], store: Store, owner: Owner = None, user: User = None) -> SessionKey | None:
@@ -95,3 +118,13 @@ async def found_key(id: FromPath[str], store: Store, owner: Owner = None, user: 
 async def found_cleanup(store: Store, owner: Owner = None, user: User = None) -> SessionKey | None:
     """The session whose id is `cleanup`. Raises Ambiguous."""
     return await found_key("cleanup", store, owner, user)
+
+
+async def found_export(store: Store, owner: Owner = None, user: User = None) -> SessionKey | None:
+    """The session whose id is `export`. Raises Ambiguous."""
+    return await found_key("export", store, owner, user)
+
+
+async def found_import(store: Store, owner: Owner = None, user: User = None) -> SessionKey | None:
+    """The session whose id is `import`. Raises Ambiguous."""
+    return await found_key("import", store, owner, user)

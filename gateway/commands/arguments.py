@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, RawDescriptionHelpFormatter, _SubParsersAction
 
 from gateway import __version__
+from gateway.commands import operator
 
 _EPILOG = """examples:
   gateway demo                                   a first conversation, without any account
@@ -67,6 +68,7 @@ def parser() -> ArgumentParser:
     demo = _command(commands, "demo", "see it remember, without any account", _DEMO, _DEMO_EPILOG)
     demo.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one (default: 8080)")
     demo.add_argument("--directory", help="where sessions are kept (default: a temporary one, removed at the end)")
+    operator.add(commands)
     return whole
 
 

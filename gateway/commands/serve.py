@@ -93,6 +93,10 @@ def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
     logs.configure(logs.secrets_in(config))
     sockets = listen(config.server.host, config.server.port)
     about = {"url": url_of(config.server.host, sockets), "workers": config.server.workers}
+    if config.management.port is not None:
+        own = listen(config.server.host, config.management.port)
+        about["management"] = url_of(config.server.host, own)
+        sockets += own
     ready = partial(log.info, "listening", extra=about)
     if config.server.workers == 1:
         code = serve(partial(_application, config, source), config, sockets, ready)

@@ -50,6 +50,7 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
         self._beat: asyncio.Task[None] | None = None
         self._down = False
+        self.disabled: frozenset[str] = frozenset()
 
     @property
     def health(self) -> Health:
@@ -63,7 +64,7 @@ class Fleet:
 
     def state(self) -> State:
         """What a plan is made from."""
-        return State(self._health, self._load, self._clock())
+        return State(self._health, self._load, self._clock(), self.disabled)
 
     # ------------------------------------------------------------ attempts
 
@@ -153,14 +154,23 @@ class Fleet:
             self._probes[place] -= 1
         self._probes = +self._probes
 
-    async def reset(self) -> None:
-        """Forget every cool-down, in the whole fleet. Raises StoreUnavailable."""
-        for place in self._health.places():
-            self._health.put(place, None)
+    def disable(self, providers: frozenset[str]) -> None:
+        """Operators want these to get no requests."""
+        self.disabled = providers
+
+    async def reset(self, provider: str | None = None) -> None:
+        """Forget every cool-down, or those of one provider, in the whole fleet. Raises StoreUnavailable."""
+        if self._tasks:  # what is being told would be known again afterwards
+            await asyncio.wait(self._tasks, timeout=PERIOD)
+        known = set(self._health.places())
         if self._board is not None:
-            for place in await self._board.read():
+            known |= (await self._board.read()).keys()
+        for place in known:
+            if provider in (None, place[0]):
+                if self._board is not None:
+                    await self._board.clear(place, None)
                 self._touched.add(place)
-                await self._board.clear(place, None)
+                self._health.put(place, None)
 
     # ------------------------------------------------------------ beside requests
 

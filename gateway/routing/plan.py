@@ -31,10 +31,12 @@ class State(Struct, frozen=True):
     health: Health
     load: Load
     now: float
+    disabled: frozenset[str] = frozenset()
 
     def ready(self, target: Target) -> bool:
         """Whether a request may be sent to the target."""
-        return self.health.until(target) <= self.now and not self.load.full(target)
+        well = self.health.until(target) <= self.now and not self.load.full(target)
+        return well and target.provider not in self.disabled
 
 
 def plan(route: Route, wish: Wish, state: State) -> list[Target]:
@@ -85,6 +87,11 @@ def _drawn(turn: int) -> float:
 def nobody(route: Route, state: State) -> GatewayError:
     """Why no target can be tried, and when one can."""
     health, now = state.health, state.now
+    enabled = tuple(target for target in route.targets if target.provider not in state.disabled)
+    if not enabled:
+        message = f"Every provider of {route.name!r} is disabled by the operator."
+        return GatewayError(Kind.UNAVAILABLE, message, code="provider_disabled")
+    route = Route(route.name, enabled)
     wait = soonest(route, state)
     if any(health.until(target) <= now for target in route.targets):
         message = f"Every provider of {route.name!r} has as many requests as it takes; try again."

@@ -33,6 +33,7 @@ class Target(Struct, frozen=True, kw_only=True):
     key: str = ""
     priority: int = 0
     weight: int = 1
+    prices: config.Prices | None = None
     context_tokens: int = 0
     max_output_tokens: int = 0
     concurrency: int = 0
@@ -83,6 +84,11 @@ class Table:
     def names(self) -> Iterator[str]:
         """The public names that can be listed: wildcards cannot."""
         return iter(self._exact)
+
+    def routes(self) -> Iterator[Route]:
+        """Every configured route, wildcards last."""
+        yield from self._exact.values()
+        yield from self._wildcards
 
     def targets(self) -> Iterator[Target]:
         """Every configured target; a wildcard's model is still `*`."""
@@ -165,6 +171,7 @@ def _targets(configuration: config.Config, model: config.Model) -> Iterator[Targ
                 moving_key=bool(credential.file or credential.command),
                 priority=target.priority,
                 weight=target.weight * credential.weight,
+                prices=target.prices or model.prices,
                 context_tokens=model.context_tokens,
                 max_output_tokens=model.max_output_tokens,
                 concurrency=credential.concurrency,

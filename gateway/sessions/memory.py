@@ -17,6 +17,7 @@ from gateway.dialects.dialect import Dialect, Request
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, SessionChanged, SessionLimit, StoreError, StoreUnavailable
 from gateway.metrics import Metrics, Record
+from gateway.routing.prices import cost_of
 from gateway.routing.table import Target
 from gateway.sessions import chains
 from gateway.sessions.digest import PLAIN, Digests
@@ -407,6 +408,7 @@ class Memory:
             stop=(answered.reply.stop or Stop.END).value if not answered.incomplete else "",
             elapsed=round(answered.elapsed * 1000),
             incomplete=answered.incomplete,
+            cost=cost_of(answered.target.prices, answered.reply.usage),
             replaced=aligned.replaced,
             response=Responded(stored.token, stored.echo) if stored is not None and stored.keep else None,
         )
@@ -427,6 +429,7 @@ class Memory:
             pin=answered.pin,
             pin_was=recall.pin,
             messages=len(aligned.question) + len(said),
+            cost=turn.cost,
             since=None if recall.loaded is None else self._clock() - recall.loaded,
             reserved=recall.hold.reservation if recall.hold else None,
         )
