@@ -26,6 +26,7 @@ from gateway.api.models import Models
 from gateway.api.probes import Readiness, probes
 from gateway.ask import Gateway
 from gateway.config import Config
+from gateway.console.routes import console_router
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
 from gateway.dialects.registry import DIALECTS
@@ -108,6 +109,7 @@ def create_app(
         route_handlers=[
             *_data_plane(inference, Models(table, callers)),
             management_router(store, _management_key(config), DIALECTS),
+            console_router(managed=_management_key(config) is not None),
             *probes(readiness, store, registries, needs_store=config.sessions.on_failure == "reject"),
         ],
         lifespan=[lifespan],
