@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from gateway.conversation import Event, Reply
 from gateway.dialects.dialect import Dialect, RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
+from gateway.fleet.fleet import Fleet, Trial
 from gateway.metrics import Record
-from gateway.routing.health import Health
 from gateway.routing.table import Route, Table, Target
 from gateway.sessions.fitting import Fitted
 from gateway.sessions.memory import Memory, Recall, SessionAsk
@@ -63,7 +63,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
     """What every exchange of a worker works with. `turns` counts requests, `wall` tells Unix seconds."""
 
     table: Table
-    health: Health
+    fleet: Fleet
     upstream: Upstream
     memory: Memory | None
     turns: Iterator[int]
@@ -79,6 +79,7 @@ class Answer(Struct, kw_only=True):
     """
 
     target: Target
+    trial: Trial
     fitted: Fitted
     response: httpx.Response
     started: float

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.config import Config, Provider, RedisSessions, Target
+    from gateway.config import Config, Encryption, Provider, RedisSessions, Target
 
 
 def problems(config: Config) -> Iterator[str]:
@@ -50,6 +50,9 @@ def _keys(config: Config) -> Iterator[str]:
             yield f"{path}.id: it appears in logs, so it must not be the key itself."
         seen.add(key.id)
         yield from _hex(key.sha256, f"{path}.sha256")
+        for name in key.limits.__struct_fields__:
+            if getattr(key.limits, name) < 0:
+                yield f"{path}.limits.{name}: at least 0, which means no limit."
     if config.management.key and config.management.sha256:
         yield "management: give only one of `key` and `sha256`."
     yield from _hex(config.management.sha256, "management.sha256")
@@ -69,7 +72,23 @@ def _sessions(config: Config) -> Iterator[str]:
         yield "sessions.max_bytes: at least 1KiB."
     if sessions.store == "redis" and not re.match(r"(rediss?|unix)://", sessions.redis.url):
         yield "sessions.redis.url: it starts with redis://, rediss:// or unix://."
+    yield from _encryption(sessions.encryption)
     yield from _redis(sessions.redis)
+
+
+def _encryption(encryption: Encryption) -> Iterator[str]:
+    seen: set[str] = set()
+    for i, key in enumerate(encryption.keys):
+        path = f"sessions.encryption.keys[{i}]"
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", key.id):
+            yield f"{path}.id: letters, digits, dots, dashes and underscores, at most 64."
+        if key.id in seen:
+            yield f"{path}.id: {key.id!r} is there twice."
+        seen.add(key.id)
+        try:
+            _ = key.secret
+        except ValueError:
+            yield f"{path}.key: 32 bytes as base64 or as 64 hexadecimal digits; `openssl rand -base64 32` makes one."
 
 
 def _redis(redis: RedisSessions) -> Iterator[str]:
@@ -112,6 +131,8 @@ def _provider(name: str, provider: Provider) -> Iterator[str]:
     for i, key in enumerate(provider.keys):
         if not isinstance(key, str) and key.weight < 1:
             yield f"providers.{name}.keys[{i}].weight: at least 1."
+        if not isinstance(key, str) and key.concurrency < 0:
+            yield f"providers.{name}.keys[{i}].concurrency: at least 0, which means no limit."
 
 
 def _target(config: Config, name: str, target: Target, path: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ An unknown key is an error. What is not built yet is accepted at its default and
 """
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, cast
 
@@ -17,6 +18,7 @@ from gateway.explain import dotted, explain
 
 ProviderKind = Literal["openai", "openai-responses", "anthropic", "gemini"]
 SessionMode = Literal["history", "affinity", "off"]
+Strategy = Literal["round-robin", "weighted", "least-busy"]
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -52,6 +54,14 @@ class Server(_Base, frozen=True):
     shutdown_grace: Duration = Duration(60)
 
 
+class KeyLimits(_Base, frozen=True):
+    """How much one client key may use, over the whole fleet; 0 for no limit. Tokens: of prompts and replies."""
+
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    concurrency: int = 0
+
+
 class ClientKey(_Base, frozen=True):
     """A key that clients use. Exactly one of `key` and `sha256` (hex of the key's SHA-256)."""
 
@@ -61,6 +71,7 @@ class ClientKey(_Base, frozen=True):
     owner: str = ""
     models: tuple[str, ...] = ("*",)
     sessions: SessionMode = "history"
+    limits: KeyLimits = KeyLimits()
 
 
 class Auth(_Base, frozen=True):
@@ -104,6 +115,29 @@ class RedisSessions(_Base, frozen=True):
     sentinel_password: str = ""
 
 
+class EncryptionKey(_Base, frozen=True):
+    """A key of AES-256: 32 bytes, as base64 or as 64 hexadecimal digits. `id` is stored beside what it encrypts."""
+
+    id: str
+    key: str
+
+    @property
+    def secret(self) -> bytes:
+        """The 32 bytes. Raises ValueError if they are not."""
+        if re.fullmatch(r"[0-9a-fA-F]{64}", self.key):
+            return bytes.fromhex(self.key)
+        secret = b64decode(self.key, validate=True)
+        if len(secret) != 32:  # noqa: PLR2004 - AES-256
+            raise ValueError(self.id)
+        return secret
+
+
+class Encryption(_Base, frozen=True):
+    """What is said in sessions is encrypted with the first key, and read with any; none: stored as it is."""
+
+    keys: tuple[EncryptionKey, ...] = ()
+
+
 class Sessions(_Base, frozen=True):
     """Rules of sessions: what is kept, for how long, and what happens when the store is down."""
 
@@ -116,6 +150,8 @@ class Sessions(_Base, frozen=True):
     partial_turns: Literal["keep", "drop"] = "keep"
     conflict: Literal["order", "reject"] = "order"
     on_failure: Literal["stateless", "reject"] = "stateless"
+    compression: Literal["none", "zstd"] = "none"
+    encryption: Encryption = Encryption()
     file: FileSessions = FileSessions()
     redis: RedisSessions = RedisSessions()
 
@@ -127,9 +163,13 @@ class History(_Base, frozen=True):
 
 
 class Routing(_Base, frozen=True):
-    """How a target is chosen and how often another one is tried."""
+    """How a target is chosen and how often another one is tried.
 
-    strategy: Literal["round-robin", "weighted", "least-busy"] = "round-robin"
+    Of equals, for requests that belong to no session: `round-robin` takes them in turn by weight, `weighted` draws by
+    weight, `least-busy` takes the one with the fewest requests in flight for its weight, as this worker counts them.
+    """
+
+    strategy: Strategy = "round-robin"
     attempts: int = 3
     deadline: Duration = Duration(600)
 
@@ -150,11 +190,15 @@ class Timeouts(_Base, frozen=True):
 
 
 class Credential(_Base, frozen=True):
-    """One account at a provider. `id` names it in logs; made from its place in the list if absent."""
+    """One account at a provider. `id` names it in logs; made from its place in the list if absent.
+
+    `concurrency`: at most so many requests at once from one worker, 0 for no limit.
+    """
 
     key: str
     id: str = ""
     weight: int = 1
+    concurrency: int = 0
 
 
 class Provider(_Base, frozen=True):
@@ -202,7 +246,6 @@ class Config(_Base, frozen=True):
 
 NOT_YET: dict[str, str] = {
     "management.port": "a port of its own for management",
-    "routing.strategy": "other strategies than round-robin",
 }
 """Settings that are accepted at their default only, until they are built."""
 

@@ -12,10 +12,11 @@ from gateway.ask import Answer, Ask, Gateway, Open, Outlet
 from gateway.conversation import Reply, ReplyBuilder, events_of
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
+from gateway.fleet.fleet import Trial
 from gateway.metrics import Record
-from gateway.routing.health import is_fault_of_request, more_useful, told
-from gateway.routing.plan import Wish, plan, seat_after
-from gateway.routing.table import Target, may_use
+from gateway.routing.health import is_fault_of_request, more_useful
+from gateway.routing.plan import Wish, plan, refused, seat_after
+from gateway.routing.table import may_use
 from gateway.sessions.fitting import Fitting
 from gateway.sessions.memory import Answered, Recall
 from gateway.sessions.store import Pin
@@ -38,6 +39,7 @@ async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record
         await (relay(turn, out) if ask.request.stream else deliver(turn, out))
     finally:
         if answer is not None:
+            answer.trial.close()
             await answer.response.aclose()
         if recall is not None and gateway.memory is not None:
             recall.note(record)
@@ -55,37 +57,38 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
     wish = Wish((pin.provider, pin.credential) if pin else None, ask.affinity, next(gateway.turns))
     fitting = Fitting(ask.client, ask.request, aligned, cut=cut, max_turns=gateway.max_turns)
     refusal: UpstreamError | None = None
-    for target in plan(route, wish, gateway.health, watch.now)[: gateway.attempts]:
+    for target in plan(route, wish, gateway.fleet.state()):
+        trial = await gateway.fleet.enter(target)
+        if trial is None:
+            continue
         try:
-            answer = await attempt(gateway, ask, target, fitting, watch)
+            with trial:
+                answer = await attempt(gateway, ask, trial, fitting, watch)
         except UpstreamError as error:
             record.tried(target.provider, target.credential, target.model, error.kind.label)
-            gateway.health.failed(target, error, watch.now)
             refusal = more_useful(refusal, error)
-            if is_fault_of_request(error) or watch.now >= watch.deadline:
+            if is_fault_of_request(error) or watch.now >= watch.deadline or len(record.attempts) >= gateway.attempts:
                 break
         else:
             record.tried(target.provider, target.credential, target.model, "served")
-            gateway.health.served(target)
             answer.route = route
             answer.note(record, watch.now)
             return answer
-    assert refusal is not None  # noqa: S101 - a plan is never empty, and attempts are at least one
-    raise told(refusal)
+    raise refused(refusal, route, gateway.fleet.state())
 
 
-async def attempt(gateway: Gateway, ask: Ask, target: Target, fitting: Fitting, watch: Watch) -> Answer:
+async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, watch: Watch) -> Answer:
     """Send to one target and wait for its reply, or for the first content of its stream."""
+    target = trial.target
     fitted = fitting.fit(target)
     limits = gateway.upstream.timeouts(target)
     first = limits.first_event if ask.request.stream else limits.reply
     forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
-    gateway.health.trying(target, watch.now, first)
     started = watch.expect(first, "an answer")
     answer: Answer | None = None
     try:
         response = await gateway.upstream.send(target, fitted.body, forwarded, stream=ask.request.stream)
-        answer = Answer(target=target, fitted=fitted, response=response, started=started)
+        answer = Answer(target=target, trial=trial, fitted=fitted, response=response, started=started)
         if ask.request.stream and "json" not in response.headers.get("content-type", ""):
             await prime(answer)
         else:
@@ -126,7 +129,8 @@ async def relay(turn: Open, out: Outlet) -> None:
                     held = b""
                 if builder.ended:
                     break
-    except (GatewayError, asyncio.CancelledError):
+    except (GatewayError, asyncio.CancelledError) as error:
+        turn.answer.trial.broke(error)
         await settle(turn, builder.cut(), incomplete=True)
         raise
     await settle(turn, builder.reply(), overflown=builder.overflown)
@@ -154,7 +158,7 @@ async def settle(turn: Open, reply: Reply, *, incomplete: bool = False, overflow
     if recall is None or memory is None:
         return
     was = recall.pin.seat if recall.pin else None
-    pin, turn.record.affinity = seat_after(answer.route, was, answer.target, turn.gateway.health, turn.watch.now)
+    pin, turn.record.affinity = seat_after(answer.route, was, answer.target, turn.gateway.fleet.health)
     answered = Answered(
         token=turn.ask.id,
         reply=reply,

@@ -1,15 +1,18 @@
 """Every instrument, on a registry that is passed in, and the record of an exchange that they observe."""
 
 from functools import lru_cache
+from typing import Literal
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from gateway import __version__
 from gateway.conversation import Usage
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
 TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864)
+BYTES = (1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20)
 MESSAGES = (0, 2, 5, 10, 20, 50, 100, 200, 400, 1000)
 
 
@@ -54,6 +57,7 @@ class Record(Struct, kw_only=True):
     injected: int = 0
     trimmed: int = 0
     replaced: int = 0
+    session_bytes: int = 0
     incomplete: bool = False
 
     def tried(self, provider: str, credential: str, model: str, outcome: str) -> None:
@@ -97,10 +101,8 @@ class Metrics:
             "Members that a translation could not carry.",
             ["dialect", "provider_dialect"],
         )
-        self.active = Gauge(
-            "gateway_active_requests", "Requests in progress.", registry=registry, multiprocess_mode="livesum"
-        )
         self._sessions = counter("gateway_session_requests_total", "Requests with a session by state.", ["state"])
+        self._size = histogram("gateway_session_bytes", "What a session held when a turn began.", [], BYTES)
         self._turns = counter("gateway_session_turns_total", "Stored turns.", ["kind"])
         self._affinity = counter("gateway_session_affinity_total", "Where sessions' turns were served.", ["outcome"])
         self._injected = histogram("gateway_session_injected_messages", "History put in front.", [], MESSAGES)
@@ -120,12 +122,39 @@ class Metrics:
         self._per_token = histogram(
             "gen_ai_server_time_per_output_token_seconds", "After the first token.", gen_ai, FAST_SECONDS
         )
+        self._add_states(registry)
         # Looking up a labelled child costs more than counting; the label sets are few and come from configuration.
         self._of_request = lru_cache(4096)(self._requests.labels)
         self._of_duration = lru_cache(1024)(self._duration.labels)
         self._of_attempt = lru_cache(1024)(self._attempts.labels)
+        self._of_in_flight = lru_cache(1024)(self._in_flight.labels)
         self._of_tokens = lru_cache(1024)(self._tokens.labels)
         self._of_server = lru_cache(1024)(self._server.labels)
+
+    def _add_states(self, registry: CollectorRegistry) -> None:
+        """What is so now; several workers report the sum, or the highest where all see the same."""
+
+        def gauge(name: str, text: str, *labels: str, mode: Literal["livesum", "livemax"] = "livesum") -> Gauge:
+            return Gauge(name, text, labels, registry=registry, multiprocess_mode=mode)
+
+        seat = ("provider", "credential")
+        self.active = gauge("gateway_active_requests", "Requests in progress.")
+        self.active_turns = gauge("gateway_session_active_turns", "Session turns in progress.")
+        self._in_flight = gauge("gateway_upstream_active_requests", "Requests that a credential is serving.", *seat)
+        self._cool_downs = Counter(
+            "gateway_cool_downs_total",
+            "Cool-downs begun by this process, by reason.",
+            [*seat, "reason"],
+            registry=registry,
+        )
+        self._cooling = gauge(
+            "gateway_cooling_targets", "Targets that are left alone now, by what is known here.", *seat, mode="livemax"
+        )
+        self._breaker = gauge(
+            "gateway_store_breaker_open", "1 while the store is not asked because it failed.", mode="livemax"
+        )
+        info = gauge("gateway_build_info", "The version, as a label.", "version", mode="livemax")
+        info.labels(__version__).set(1)
 
     def observe(self, record: Record) -> None:
         """Count one exchange."""
@@ -149,6 +178,7 @@ class Metrics:
         if record.affinity:
             self._affinity.labels(record.affinity).inc()
         self._injected.observe(record.injected)
+        self._size.observe(record.session_bytes)
         if record.trimmed:
             self._trimmed.inc(record.trimmed)
 
@@ -169,6 +199,22 @@ class Metrics:
                 self._of_tokens(*whose, kind).observe(count)
         if record.first is not None and usage.output > 1:
             self._per_token.labels(*whose).observe(max(record.upstream - record.first, 0.0) / (usage.output - 1))
+
+    def in_flight(self, provider: str, credential: str, change: int) -> None:
+        """A credential serves one request more, or one less."""
+        self._of_in_flight(provider, credential).inc(change)
+
+    def cooled(self, provider: str, credential: str, reason: str) -> None:
+        """A target is left alone; `reason` is the label of an error kind."""
+        self._cool_downs.labels(provider, credential, reason).inc()
+
+    def cooling(self, provider: str, credential: str, targets: int) -> None:
+        """So many targets of a credential are left alone now."""
+        self._cooling.labels(provider, credential).set(targets)
+
+    def store_breaker(self, opened: int) -> None:
+        """The store is not asked from now on (1), or is asked again (0)."""
+        self._breaker.set(opened)
 
     def stored(self, kind: str) -> None:
         """A turn was stored: `complete`, `incomplete` or `replacing`."""

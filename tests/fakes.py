@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from gateway.conversation import Usage
@@ -15,6 +16,7 @@ from gateway.sessions.store import (
     Head,
     Listed,
     Mark,
+    Patch,
     Session,
     SessionKey,
     Totals,
@@ -32,7 +34,7 @@ class MemoryStore:
         self.failure: GatewayError | None = None
         self.sessions: dict[SessionKey, tuple[Head, dict[int, Turn], dict[int, Mark]]] = {}
         self._tokens: dict[tuple[SessionKey, str], Appended] = {}
-        self._deleted: set[SessionKey] = set()
+        self._deleted: dict[SessionKey, int] = {}
         self._made = 0
 
     def _fail(self) -> None:
@@ -89,13 +91,17 @@ class MemoryStore:
             raise SessionTooLarge("The turn is larger than a session may be.")
         if append.generation is not None and (found is None or found[0].generation != append.generation):
             raise SessionGone("The session is gone.")
-        if append.generation is None and found is None and key in self._deleted:
+        if append.generation is None and found is None and self._buried(key, append):
             raise SessionGone("The session was deleted.")
         if append.replace_from is not None and found is not None and found[0].revision != append.revision:
             raise SessionChanged("Another turn came between.")
         mine = [other for other in self.sessions if other.owner == key.owner and self._find(other)]
         if found is None and limits.max_sessions and len(mine) >= limits.max_sessions:
             raise SessionLimit("There are too many sessions.")
+
+    def _buried(self, key: SessionKey, append: Append) -> bool:
+        at = self._deleted.get(key)
+        return at is not None and (append.since is None or at >= self.now() - append.since * 1000)
 
     def _new(self, key: SessionKey) -> Head:
         self._made += 1
@@ -162,8 +168,39 @@ class MemoryStore:
         existed = self._find(key) is not None
         self.sessions.pop(key, None)
         self._forget(key, 0)
-        self._deleted.add(key)
+        self._deleted[key] = self.now()
         return existed
+
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        found = self._find(key)
+        if found is None:
+            return False
+        head, turns, marks = found
+        if patch.generation not in (None, head.generation):
+            raise SessionGone("The session is another.")
+        following = max(head.first, head.next - patch.drop_last)
+        head = replace(
+            head,
+            revision=head.revision + 1,
+            next=following,
+            expires=head.expires if patch.keep is None else self.now() + int(patch.keep * 1000),
+            pin=head.pin if patch.pin is UNSET else patch.pin,
+            context=head.context if patch.context is None else patch.context,
+        )
+        kept = [n for n in turns if n < following]
+        self.sessions[key] = head, {n: turns[n] for n in kept}, {n: marks[n] for n in kept}
+        return True
+
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        if self._find(key) is not None and not over:
+            return False
+        self._made += 1
+        head = replace(session.head, key=key, generation=f"generation-{self._made}", revision=len(session.turns))
+        self.sessions[key] = head, dict(session.turns), dict(session.marks)
+        return True
+
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        return sum(1 for key in self.sessions if owner in (None, key.owner) and self._find(key))
 
     async def owners(self, id: str) -> list[SessionKey]:
         self._fail()
@@ -182,16 +219,18 @@ class MemoryStore:
     async def close(self) -> None:
         pass
 
-    async def scan(self) -> AsyncIterator[SessionKey]:
-        for key in [key for key in self.sessions if self._find(key)]:
+    async def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        for key in [key for key in self.sessions if owner in (None, key.owner) and self._find(key)]:
             yield key
 
-    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
         if cursor is not None and not re.fullmatch(r"after-\d+", cursor):
             raise GatewayError(Kind.INVALID, "This is no cursor.", param="cursor")
         self._fail()
         heads = [found[0] for key in self.sessions if owner in (None, key.owner) and (found := self._find(key))]
-        heads.sort(key=lambda head: -head.updated)
+        heads = sorted((h for h in heads if until is None or h.updated <= until), key=lambda head: -head.updated)
         start = int((cursor or "after-0").removeprefix("after-"))
         more = start + limit < len(heads)
         return Listed(heads=tuple(heads[start : start + limit]), next=f"after-{start + limit}" if more else None)

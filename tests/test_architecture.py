@@ -31,6 +31,7 @@ LAYERS = [
     {"gateway.exchange", "gateway.passthrough"},
     {"gateway.arrivals"},
     {"gateway.ask"},
+    {"gateway.fleet", "gateway.ledger"},
     {"gateway.upstream", "gateway.metrics", "gateway.sessions", "gateway.watch"},
     {"gateway.dialects", "gateway.routing"},
     {"gateway.conversation", "gateway.config", "gateway.checks", "gateway.explain"},

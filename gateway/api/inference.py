@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from math import ceil
 from secrets import token_hex
+from typing import Literal
 from urllib.parse import unquote
 
 from litestar import asgi
@@ -24,8 +25,12 @@ from gateway.dialects.registry import DIALECTS
 from gateway.dialects.sse import COMMENT
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange
+from gateway.fleet.limits import Limits, Ticket, headers, refusal
 from gateway.metrics import Metrics, Record
 from gateway.watch import Watch
+
+BYTES_A_TOKEN = 4
+"""About; where a provider has not counted."""
 
 log = logging.getLogger("gateway")
 
@@ -39,6 +44,7 @@ class Inference(Struct, kw_only=True):
     config: Config
     gateway: Gateway
     callers: Callers
+    limits: Limits
     metrics: Metrics
     finished: Callable[[Record], None]
     active: int = 0
@@ -67,6 +73,8 @@ class _Visit:
         self._record = Record(request_id=token_hex(16), dialect=dialect.NAME)
         self._common = [("x-request-id", self._record.request_id)]
         self._ask: Ask | None = None
+        self._ticket: Ticket | None = None
+        self._size = 0
 
     async def serve(self, open_request: Open, receive: Receive, send: Send) -> None:
         """Everything, with an answer for whatever happens."""
@@ -91,6 +99,8 @@ class _Visit:
         finally:
             self._of.active -= 1
             self._of.metrics.active.dec()
+            if self._ticket is not None:
+                self._of.limits.done(self._ticket, self._tokens())
             out.close()
             self._watch.close()
             self._record.duration = self._watch.now - self._watch.started
@@ -106,12 +116,30 @@ class _Visit:
         caller = self._of.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
         self._record.key, self._record.owner = caller.id, caller.owner
         body = await read_body(receive, self._headers, server.max_body)
-        request = open_request(self._scope, body)
+        request, self._size = open_request(self._scope, body), len(body)
         out.listen(receive)
+        await self._admit(caller)
         ask = self._ask = self._asked(request, caller, body)
         if request.stream:
             out.stream(*_framing(request))
         await exchange(self._of.gateway, ask, out, self._watch, self._record)
+
+    async def _admit(self, caller: Caller) -> None:
+        """Count the request by the limits of its key. Raises GatewayError (RATE_LIMITED)."""
+        ticket = await self._of.limits.admit(caller.id, caller.limits, self._record.request_id)
+        if ticket is not None:
+            self._ticket = ticket
+            family: Literal["anthropic", "openai"] = "anthropic" if self._dialect.NAME == "anthropic" else "openai"
+            self._common.extend(headers(ticket, family, self._of.gateway.wall()))
+            if ticket.taken.refused:
+                raise refusal(ticket)
+
+    def _tokens(self) -> int:
+        """What the request has used, by the provider's count; of a reply that was cut off, about its prompt."""
+        usage = self._record.usage
+        if usage is not None:
+            return usage.input + usage.output
+        return self._size // BYTES_A_TOKEN if self._record.provider else 0
 
     def _asked(self, request: Request, caller: Caller, body: bytes) -> Ask:
         gateway, record = self._of.gateway, self._record

@@ -28,6 +28,16 @@ class Filter(Struct, frozen=True):
     since: float | None
     until: float | None
 
+    @property
+    def newest(self) -> int | None:
+        """Where the list begins, in Unix milliseconds."""
+        return None if self.until is None else int(self.until)
+
+    @property
+    def wants_some(self) -> bool:
+        """Whether anything is asked of a session."""
+        return any(value is not None for value in (self.user, self.provider, self.model, self.since, self.until))
+
     def passes(self, head: Head) -> bool:
         """Whether this session is one of them."""
         served = {head.last.provider} if head.last else set()
@@ -95,3 +105,13 @@ async def found_key(id: FromPath[str], store: Store, owner: Owner = None, user: 
 async def found_cleanup(store: Store, owner: Owner = None, user: User = None) -> SessionKey | None:
     """The session whose id is `cleanup`. Raises Ambiguous."""
     return await found_key("cleanup", store, owner, user)
+
+
+async def found_export(store: Store, owner: Owner = None, user: User = None) -> SessionKey | None:
+    """The session whose id is `export`. Raises Ambiguous."""
+    return await found_key("export", store, owner, user)
+
+
+async def found_import(store: Store, owner: Owner = None, user: User = None) -> SessionKey | None:
+    """The session whose id is `import`. Raises Ambiguous."""
+    return await found_key("import", store, owner, user)

@@ -1,6 +1,6 @@
 """Which models exist and by which targets each is served; built from the configuration, once."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
@@ -31,6 +31,7 @@ class Target(Struct, frozen=True, kw_only=True):
     weight: int = 1
     context_tokens: int = 0
     max_output_tokens: int = 0
+    concurrency: int = 0
 
     @property
     def origin(self) -> Origin:
@@ -44,10 +45,11 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 class Route(Struct, frozen=True):
-    """A public model name and its targets, best priority first."""
+    """A public model name and its targets, best priority first; `strategy` orders equals."""
 
     name: str
     targets: tuple[Target, ...]
+    strategy: config.Strategy = "round-robin"
 
 
 class Table:
@@ -59,7 +61,7 @@ class Table:
         self._resolved: dict[str, Route] = {}
         for name, model in configuration.models.items():
             targets = sorted(_targets(configuration, model), key=lambda target: target.priority)
-            route = Route(name, tuple(targets))
+            route = Route(name, tuple(targets), configuration.routing.strategy)
             if name.endswith("*"):
                 self._wildcards.append(route)
             else:
@@ -73,6 +75,11 @@ class Table:
     def names(self) -> Iterator[str]:
         """The public names that can be listed: wildcards cannot."""
         return iter(self._exact)
+
+    def routes(self) -> Iterator[Route]:
+        """Every configured route, wildcards last."""
+        yield from self._exact.values()
+        yield from self._wildcards
 
     def targets(self) -> Iterator[Target]:
         """Every configured target; a wildcard's model is still `*`."""
@@ -90,13 +97,13 @@ class Table:
         targets = tuple(replace(target, model=target.model.replace("*", matched)) for target in route.targets)
         if len(self._resolved) >= _RESOLVED_LIMIT:  # the name is a client's: never keep without limit
             self._resolved.clear()
-        self._resolved[model] = Route(route.name, targets)
+        self._resolved[model] = Route(route.name, targets, route.strategy)
         return self._resolved[model]
 
 
-def may_use(models: Iterable[str], model: str) -> bool:
+def may_use(models: Collection[str], model: str) -> bool:
     """Whether a client key's list of model patterns admits a model."""
-    return any(pattern in ("*", model) or fnmatchcase(model, pattern) for pattern in models)
+    return "*" in models or any(pattern == model or fnmatchcase(model, pattern) for pattern in models)
 
 
 def _targets(configuration: config.Config, model: config.Model) -> Iterator[Target]:
@@ -114,4 +121,5 @@ def _targets(configuration: config.Config, model: config.Model) -> Iterator[Targ
                 weight=target.weight * credential.weight,
                 context_tokens=model.context_tokens,
                 max_output_tokens=model.max_output_tokens,
+                concurrency=credential.concurrency,
             )

@@ -11,7 +11,8 @@
 --      23 owner   24 user   25 id
 --      26 1: the turn ran under the lease   27 the body's digest, empty if it ran under no retry key
 --      28 milliseconds the retry key is kept, 0 if the turn is incomplete
---      29 on  further fields to set, as name and value
+--      29 milliseconds since the load that found nothing, empty if that is not known
+--      30 on  further fields to set, as name and value
 --
 -- Result  {'gone'}, {'changed'}, {'busy'}, {'format', v} or
 --         {'ok', number, generation, revision, trimmed turns, 1 if it had been stored before, now in ms}
@@ -38,7 +39,8 @@ local h = redis.call('HMGET', key, 'gen', 'rev', 'first', 'next', 'size', 'creat
   'hold', 'turns', 'cost', 'x:' .. token, unpack(SUMS))
 local made = not h[1]
 if made then
-  if generation ~= '' or redis.call('EXISTS', KEYS[2]) == 1 then
+  local deleted = redis.call('GET', KEYS[2])
+  if generation ~= '' or deleted and (ARGV[29] == '' or tonumber(deleted) >= now - tonumber(ARGV[29])) then
     return {'gone'}
   end
   generation = ARGV[4]
@@ -165,7 +167,7 @@ end
 if ARGV[13] == 'set' and (h[8] or '') == ARGV[14] then
   put('pin', ARGV[15])
 end
-for i = 29, #ARGV do
+for i = 30, #ARGV do
   fields[#fields + 1] = ARGV[i]
 end
 redis.call('HSET', key, unpack(fields))

@@ -17,15 +17,23 @@ class Breaker:
 
     `with breaker.attempt():` raises StoreUnavailable if nothing may be tried, and counts a StoreUnavailable that
     comes out of the block as a failure, any other end as a success. A cancelled attempt counts as neither.
+    `told` hears 1 when it opens, 0 when it closes.
     """
 
     def __init__(
-        self, clock: Callable[[], float], *, failures: int = 5, pause: float = 1.0, longest: float = 30.0
+        self,
+        clock: Callable[[], float],
+        *,
+        failures: int = 5,
+        pause: float = 1.0,
+        longest: float = 30.0,
+        told: Callable[[int], None] | None = None,
     ) -> None:
         self._clock = clock
         self._threshold = failures
         self._shortest = pause
         self._longest = longest
+        self._told = told or (lambda _: None)
         self._failures = 0
         self._pause = pause
         self._until: float | None = None
@@ -64,6 +72,8 @@ class Breaker:
         if failed is None or (self._until is not None and not probed):
             return
         if not failed:
+            if self._until is not None:
+                self._told(0)
             self._failures, self._until, self._pause = 0, None, self._shortest
             return
         self._failures += 1
@@ -72,6 +82,7 @@ class Breaker:
         if probed or self._failures >= self._threshold:
             self._until = self._clock() + self._pause
             self.openings += 1
+            self._told(1)
 
 
 class Attempt:

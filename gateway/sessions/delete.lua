@@ -1,4 +1,4 @@
--- Deletes a session at once and leaves a tombstone, so that a turn that is still running does not bring it back.
+-- Deletes a session at once and leaves a tombstone, the time in ms, so that a turn that is still running does not bring it back.
 --
 -- KEYS 1  the session's hash   2  the tombstone   3  the lease
 -- ARGV 1  milliseconds the tombstone stands
@@ -8,5 +8,7 @@
 -- UNLINK comes first: a full Redis refuses SET, but not after a write that frees memory.
 local existed = redis.call('UNLINK', KEYS[1])
 redis.call('DEL', KEYS[3])
-redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('SET', KEYS[2], now, 'PX', ARGV[1])
 return existed

@@ -4,7 +4,7 @@ Role, text trimmed outside, tool names and arguments, tool results and media cou
 and reasoning do not, since clients drop or change them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -15,8 +15,39 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 SIZE = 16
 
 
+class Digests:
+    """Digests under keys of up to 64 bytes: whoever has none of them cannot try out what was said.
+
+    The first key makes digests, all are recognised, and so are those made without any key.
+    """
+
+    def __init__(self, keys: Sequence[bytes] = ()) -> None:
+        self._keys = (*keys, b"")
+
+    def of(self, messages: Iterable[Message]) -> bytes:
+        """16 bytes for messages that stand together: one side of a turn."""
+        return _keyed(_content(messages), self._keys[0])
+
+    def all(self, messages: Iterable[Message]) -> tuple[bytes, ...]:
+        """Every digest that these messages may have been stored with."""
+        content = _content(messages)
+        return tuple(_keyed(content, key) for key in self._keys)
+
+
+PLAIN = Digests()
+"""Digests without a key."""
+
+
 def digest(messages: Iterable[Message]) -> bytes:
-    """16 bytes for messages that stand together: one side of a turn."""
+    """The digest without a key."""
+    return PLAIN.of(messages)
+
+
+def _keyed(content: bytes, key: bytes) -> bytes:
+    return blake2b(content, key=key, digest_size=SIZE).digest()
+
+
+def _content(messages: Iterable[Message]) -> bytes:
     said: dict[str, str] = {}
     rest: list[object] = []
     for message in messages:
@@ -26,7 +57,7 @@ def digest(messages: Iterable[Message]) -> bytes:
             elif (essence := _essence(part)) is not None:
                 rest.append(essence)
     texts = {role: text.strip() for role, text in said.items() if text.strip()}
-    return blake2b(_ENCODER.encode((texts, rest)), digest_size=SIZE).digest()
+    return _ENCODER.encode((texts, rest))
 
 
 def _essence(part: AnyPart) -> object:

@@ -26,6 +26,7 @@ from gateway.sessions.store import (
     Head,
     Limits,
     Listed,
+    Patch,
     Reservation,
     Reserved,
     Session,
@@ -135,6 +136,19 @@ class FileStore:
 
         return await self._run(lambda **_: self._files.write(self._tree.path(key), work, create=True)) or False
 
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        def work(file: SessionFile) -> bool:
+            return file.patch(patch)
+
+        return await self._run(lambda **_: self._files.write(self._tree.path(key), work)) or False
+
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        def work(file: SessionFile) -> bool:
+            return file.put(key, session, over=over)
+
+        path = self._tree.path(key)
+        return await self._run(lambda **_: self._files.write(path, work, create=True), inline=False) or False
+
     # ------------------------------------------------------------ reservations
 
     async def reserve(self, key: SessionKey, reservation: Reservation) -> Reserved:
@@ -165,8 +179,8 @@ class FileStore:
 
         return await self._run(lambda **_: work(), inline=False)
 
-    async def scan(self) -> AsyncIterator[SessionKey]:
-        paths = self._files.walk()
+    async def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        paths = self._files.walk(owner)
         while (keys := await self._run(lambda **_: self._files.keys(paths, _BATCH), inline=False)) is not None:
             for key in keys:
                 yield key
@@ -215,8 +229,15 @@ class FileStore:
         finally:
             del self._rewriting[path]
 
-    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        return await self._run(lambda **_: self._files.count(owner, since), inline=False)
+
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
         after = None if cursor is None else _place_of(cursor)
+        if until is not None and (after is None or after[0] > until):
+            after = until + 1, ""
         heads, last = await self._run(lambda **_: self._files.page(owner, after, limit), inline=False)
         return Listed(heads=tuple(heads), next=None if last is None else f"{last[0]}.{last[1]}")
 

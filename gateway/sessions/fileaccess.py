@@ -111,9 +111,14 @@ class Access:
         found = [self.patiently(path, _key) for path in batch]
         return [key for key in found if key is not None] if batch else None
 
-    def walk(self) -> Iterator[str]:
-        """The files of all sessions."""
-        return (entry.path for entry in self._tree.walk())
+    def walk(self, owner: str | None = None) -> Iterator[str]:
+        """The files of all sessions, or of an owner's."""
+        return (entry.path for entry in self._tree.walk(owner))
+
+    def count(self, owner: str | None, since: int) -> int:
+        """How many files have a session that was used at `since` or later; dead ones that nobody met count too."""
+        places = (_place(entry) for entry in self._tree.walk(owner))
+        return sum(1 for place in places if place is not None and place[0] >= since)
 
     def refuse_more(self, key: SessionKey, most: int) -> None:
         """Raises SessionLimit if the owner has `most` sessions. Two first turns at once may both pass."""

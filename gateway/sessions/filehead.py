@@ -1,9 +1,10 @@
 """What a turn changes in a session's head."""
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from gateway.conversation import Usage
-from gateway.sessions.store import Append, Head, Pin, Totals
+from gateway.sessions.store import Append, Head, Patch, Pin, Totals
 
 
 def after(head: Head, append: Append, now: int) -> Head:
@@ -14,12 +15,28 @@ def after(head: Head, append: Append, now: int) -> Head:
         head,
         revision=head.revision + 1,
         updated=now,
-        expires=expires if expires > now else head.expires,
+        expires=max(expires if expires > now else head.expires, head.kept),
         cut=head.cut if append.cut is None else append.cut,
         resends=head.resends if append.resends is None else append.resends,
         pin=_pin(head.pin, append),
         last=origin or head.last,
         totals=_sum(head.totals, append),
+    )
+
+
+def patched(head: Head, patch: Patch, now: int) -> Head:
+    """What an operator's patch changes in the head, `next` and `cut` of dropped turns included."""
+    following = max(head.first, head.next - patch.drop_last)
+    kept = head.kept if patch.keep is None else now + int(patch.keep * 1000)
+    return replace(
+        head,
+        revision=head.revision + 1,
+        next=following,
+        cut=min(head.cut, following),
+        kept=kept,
+        expires=head.expires if patch.keep is None else kept,
+        pin=head.pin if patch.pin is UNSET else patch.pin,
+        context=head.context if patch.context is None else patch.context,
     )
 
 

@@ -1,5 +1,6 @@
 """One session in its file: what each verb of the store does to it. All of it runs under the file's lock."""
 
+import math
 import os
 from collections.abc import Callable
 from hashlib import sha256
@@ -14,10 +15,10 @@ from msgspec.structs import replace
 from gateway.conversation import Said
 from gateway.errors import SessionChanged, SessionGone, StoreError
 from gateway.sessions import codec
-from gateway.sessions.filehead import after
+from gateway.sessions.filehead import after, patched
 from gateway.sessions.fileindex import Entry, Index, Turns
 from gateway.sessions.filelog import BLOCK, SAID, TURN, Batch, LogFile, Ref
-from gateway.sessions.store import Append, Appended, Head, Mark, Session, SessionKey, Turn
+from gateway.sessions.store import Append, Appended, Head, Mark, Patch, Session, SessionKey, Turn
 
 INLINE: Final = 64 << 10
 """More bytes than this are not written on the event loop."""
@@ -51,13 +52,15 @@ class SaidRef(NamedTuple):
 class State(Struct, array_like=True):
     """What a commit says: the head without what was said, and where that and the turns are.
 
-    Or nothing but `gone`: the session was deleted, and may not come back before that time (Unix milliseconds).
+    Or nothing but `gone` and `deleted`: when the session was deleted (Unix milliseconds), and until when a turn that
+    ran then may not bring it back.
     """
 
     head: bytes
     index: Index
     said: dict[str, SaidRef]
     gone: int = 0
+    deleted: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -80,7 +83,7 @@ class SessionFile:
         state = State(b"", Index(), {})
         if log.state is not None:
             state = self._sound(_STATE.decode, log.state)
-        self.gone = state.gone
+        self.gone, self._deleted = state.gone, state.deleted
         self._said = state.said
         self._turns = Turns(state.index, self._block)
         if state.head:
@@ -148,11 +151,41 @@ class SessionFile:
                 return True
         return False
 
+    def patch(self, patch: Patch) -> bool:
+        """See SessionStore.patch."""
+        if self.head is None:
+            return False
+        if patch.generation not in (None, self.head.generation):
+            raise SessionGone("This session was deleted or made anew meanwhile.")
+        head = patched(self.head, patch, self.now)
+        if head.next < self.head.next:
+            head = replace(head, size=head.size - self._turns.drop_from(head.next))
+        self._commit(self.log.batch(), head)
+        return True
+
+    def put(self, key: SessionKey, session: Session, *, over: bool) -> bool:
+        """See SessionStore.write."""
+        if self.head is not None and not over:
+            return False
+        if self.head is None:
+            self.log.clear()
+        batch, size, revision = self.log.batch(), 0, session.head.next - session.head.first
+        self.expired, self.gone = False, 0
+        self._said, self._turns = {}, Turns(Index(), self._block)
+        for name in _SAID:
+            self._say(name, getattr(session.head, name), batch)
+        for number in range(session.head.first, session.head.next):
+            turn, mark = codec.encode_turn(session.turns[number], session.marks[number])
+            self._turns.add(Entry(number, "", batch.add(TURN, turn), revision, mark), batch)
+            size += len(turn)
+        self._commit(batch, replace(session.head, key=key, generation=token_urlsafe(12), revision=revision, size=size))
+        return True
+
     def delete(self, until: int) -> bool:
         """Forget all but that the session may not come back before `until`; whether there was one."""
         self.log.clear()
-        self.expired, self.gone = False, until
-        state = State(b"", Index(), {}, gone=until)
+        self.expired, self.gone, self._deleted = False, until, self.now
+        state = State(b"", Index(), {}, gone=until, deleted=self.now)
         self.log.write(self.log.batch(), _ENCODER.encode(state))
         self.log.touch(0)
         return self.head is not None
@@ -197,7 +230,8 @@ class SessionFile:
     # ------------------------------------------------------------ the parts of an append
 
     def _refuse(self, append: Append) -> None:
-        deleted = self.gone > self.now and append.generation is None
+        before = append.since is not None and self._deleted < self.now - math.ceil(append.since * 1000)
+        deleted = self.gone > self.now and append.generation is None and not before
         other = append.generation is not None and (self.head is None or append.generation != self.head.generation)
         if deleted or other:
             raise SessionGone("This session was deleted or has expired while the request ran; the turn is not stored.")
@@ -273,7 +307,7 @@ class SessionFile:
 
     def _short(self, head: Head, *, turns: int, marks: int) -> None:
         """Raises Long if reading so many would keep the event loop: an estimate in microseconds, from measurements."""
-        kilobytes = head.size / (head.next - head.first) * turns / 1024
+        kilobytes = head.size / max(head.next - head.first, 1) * turns / 1024
         if self._inline and turns * _TURN_COST + marks * _MARK_COST + kilobytes * _KILOBYTE_COST > _INLINE_COST:
             raise Long
 

@@ -58,14 +58,10 @@ class Fitting:
         )
 
     def _alone(self, target: Target) -> Fitted:
-        if target.dialect == self._client.NAME and not self._wrapped():
+        if target.dialect == self._client.NAME:
             return Fitted(body=self._client.splice(self._request, model=target.model))
         encoded = DIALECTS[target.dialect].encode_prompt(self._decoded(target), target.origin)
         return Fitted(body=encoded.body, dropped=encoded.dropped)
-
-    def _wrapped(self) -> bool:
-        """Whether the client sends back a signature that another dialect's provider made."""
-        return any(SIGNATURE_MARK in bytes(raw) for raw in self._request.fields.values())
 
     def _decoded(self, target: Target) -> Prompt:
         if self._prompt is None:
@@ -76,7 +72,7 @@ class Fitting:
 
     def _whole(self, aligned: Aligned, history: list[bytes], target: Target) -> Encoded:
         provider = DIALECTS[target.dialect]
-        if provider is self._client and not self._wrapped():
+        if provider is self._client:
             return Encoded(
                 provider.splice(
                     self._request,

@@ -11,20 +11,24 @@ from msgspec import Struct
 from gateway.conversation import Message, Said, ToolCall, ToolResult
 from gateway.dialects.dialect import Dialect, Spoken
 from gateway.errors import GatewayError, Kind
-from gateway.sessions.digest import digest
+from gateway.sessions.digest import PLAIN, Digests
 from gateway.sessions.store import Mark, Session, Turn
 
 Mode = Literal["auto", "delta", "resend", "reset"]
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """A request as a session sees it. `turn` is X-Session-Turn; `retry`: the client's SDK says it is a retry."""
+    """A request as a session sees it. `turn` is X-Session-Turn; `retry`: the client's SDK says it is a retry.
+
+    `digests` makes and knows the session's digests.
+    """
 
     dialect: Dialect
     spoken: Spoken
     mode: Mode = "auto"
     turn: int | None = None
     retry: bool = False
+    digests: Digests = PLAIN
 
 
 class Aligned(Struct, frozen=True, kw_only=True):
@@ -107,7 +111,7 @@ def align(asked: Asked, session: Session | None) -> Aligned:
         mode=place.mode,
         sent=question if place.mode == "delta" else raws,
         question=question,
-        mark=_mark(new, question),
+        mark=_mark(new, question, asked.digests),
         prefill=_prefill(runs, place),
         turns=_turns(session, place),
         marks=marks,
@@ -154,7 +158,7 @@ def _place(asked: Asked, runs: list[_Run], session: Session | None) -> _Place:
         return _numbered(asked, runs, session)
     if asked.mode == "reset":
         return _Place("delta", own, replace_from=head.first, anew=True)
-    held = None if asked.mode == "delta" else _last_held(runs, session)
+    held = None if asked.mode == "delta" else _last_held(runs, session, asked.digests)
     if held is not None:
         at, number = held
         return _after(runs, runs[at].end, number, asked, session)
@@ -177,30 +181,33 @@ def _numbered(asked: Asked, runs: list[_Run], session: Session) -> _Place:
             param="X-Session-Turn",
         )
     replace_from = turn if turn < head.next else None
-    held = None if asked.mode == "delta" else _last_held(runs, session)
+    held = None if asked.mode == "delta" else _last_held(runs, session, asked.digests)
     if held is not None:
         return _Place("resend", runs[held[0]].end, replace_from, inject_before=turn)
     return _Place("delta", _delta_start(runs), replace_from, inject_before=turn)
 
 
-def _last_held(runs: list[_Run], session: Session) -> tuple[int, int] | None:
+def _last_held(runs: list[_Run], session: Session, digests: Digests) -> tuple[int, int] | None:
     """The last reply in the request that the session holds: its run, and the turn whose question fits best."""
     by_reply: dict[bytes, list[int]] = {}
     for number, mark in session.marks.items():
         by_reply.setdefault(mark.reply, []).append(number)
     for at in range(len(runs) - 2, -1, -1):
-        if runs[at].assistant and (numbers := by_reply.get(digest(runs[at].messages))):
-            question = digest(runs[at - 1].messages) if at else b""
-            return at, max(numbers, key=lambda n: (session.marks[n].question == question, n))
+        if not runs[at].assistant:
+            continue
+        numbers = [number for found in digests.all(runs[at].messages) for number in by_reply.get(found, ())]
+        if numbers:
+            questions = digests.all(runs[at - 1].messages) if at else ()
+            return at, max(numbers, key=lambda n: (session.marks[n].question in questions, n))
     return None
 
 
 def _after(runs: list[_Run], start: int, number: int, asked: Asked, session: Session) -> _Place:
     last = session.head.next - 1
     replace_from = number + 1 if number < last else None
-    question = _question_digest(runs, start)
+    questions = _questions(runs, start, asked.digests)
     mark = session.marks.get(last)
-    if number == last - 1 and mark and mark.question == question and _may_replay(asked, mark):
+    if number == last - 1 and mark and mark.question in questions and _may_replay(asked, mark):
         return _Place("resend", start, inject_before=last, replay=last)
     return _Place("resend", start, replace_from, inject_before=number + 1)
 
@@ -209,7 +216,7 @@ def _delta(asked: Asked, runs: list[_Run], start: int, session: Session) -> _Pla
     head = session.head
     last = head.next - 1
     mark = session.marks.get(last)
-    if mark is not None and mark.question == _question_digest(runs, start):
+    if mark is not None and mark.question in _questions(runs, start, asked.digests):
         if _may_replay(asked, mark):
             return _Place("delta", start, inject_before=last, replay=last)
         alone = head.first == last and asked.mode == "auto"
@@ -222,15 +229,15 @@ def _may_replay(asked: Asked, mark: Mark) -> bool:
     return not mark.incomplete and (mark.unconfirmed or asked.retry)
 
 
-def _question_digest(runs: list[_Run], start: int) -> bytes:
-    return digest(message for run in runs if run.start >= start for message in run.messages)
+def _questions(runs: list[_Run], start: int, digests: Digests) -> tuple[bytes, ...]:
+    return digests.all(message for run in runs if run.start >= start for message in run.messages)
 
 
-def _mark(new: list[Message], question: Sequence[bytes]) -> Mark:
+def _mark(new: list[Message], question: Sequence[bytes], digests: Digests) -> Mark:
     first = new[0].parts[0] if new and new[0].parts else None
     results = tuple(part.call_id for message in new for part in message.parts if isinstance(part, ToolResult))
     return Mark(
-        question=digest(new),
+        question=digests.of(new),
         reply=b"",
         tokens=sum(map(len, question)) // 4,
         fresh=not isinstance(first, ToolResult),

@@ -16,7 +16,7 @@
 local FIELDS = {
   'v', 'gen', 'rev', 'first', 'next', 'size', 'created', 'updated', 'cut', 'resends', 'replaced',
   'owner', 'user', 'id', 'system', 'preamble', 'tools', 'pin', 'last', 'context',
-  'turns', 'messages', 'input', 'output', 'cached', 'written', 'reasoning', 'cost',
+  'turns', 'messages', 'input', 'output', 'cached', 'written', 'reasoning', 'cost', 'kept',
 }
 local CHUNK = 500
 

@@ -18,7 +18,7 @@ from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, SessionLimit, StoreError, StoreUnavailable
 from gateway.metrics import Metrics, Record
 from gateway.routing.table import Target
-from gateway.sessions.digest import digest
+from gateway.sessions.digest import PLAIN, Digests
 from gateway.sessions.fitting import Fitted, turn_tokens
 from gateway.sessions.history import Aligned, Asked, Mode, align, has_replies
 from gateway.sessions.hold import Hold
@@ -68,10 +68,12 @@ class Recall(Struct, kw_only=True):
     state: str
     aligned: Aligned | None = None
     head: Head | None = None
+    ended: bool = False
     replayed: Turn | None = None
     committed: Appended | None = None
     hold: Hold | None = None
     seconds: float = 0.0
+    loaded: float | None = None
 
     @property
     def pin(self) -> Pin | None:
@@ -97,6 +99,7 @@ class Recall(Struct, kw_only=True):
     def note(self, record: Record) -> None:
         """What the record of the exchange says of its session."""
         record.session, record.store = self.state, self.seconds
+        record.session_bytes = self.head.size if self.head else 0
         if self.aligned is not None:
             record.replaced = self.aligned.replaced
 
@@ -132,8 +135,16 @@ class Answered(Struct, frozen=True, kw_only=True):
 class Memory:
     """Recalls and commits, over one store."""
 
-    def __init__(self, store: SessionStore, config: Config, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        config: Config,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        digests: Digests = PLAIN,
+    ) -> None:
         self.store = store
+        self._digests = digests
         self._sessions = config.sessions
         self._window = config.history.max_turns
         self._keep = float(config.routing.deadline)
@@ -154,12 +165,20 @@ class Memory:
 
     async def recall(self, ask: SessionAsk, client: Dialect, request: Request) -> Recall:
         """Load the session and align the request with it. Raises GatewayError."""
-        asked = Asked(dialect=client, spoken=client.spoken(request), mode=ask.mode, turn=ask.turn, retry=ask.retry)
+        asked = Asked(
+            dialect=client,
+            spoken=client.spoken(request),
+            mode=ask.mode,
+            turn=ask.turn,
+            retry=ask.retry,
+            digests=self._digests,
+        )
         if sum(map(len, asked.spoken.messages)) > self._limits.max_bytes:
             raise GatewayError(
                 Kind.TOO_LARGE, f"The messages are larger than a session may be ({self._limits.max_bytes} bytes)."
             )
         recall = Recall(ask=ask, state="new")
+        self._metrics.active_turns.inc()
         try:
             if not await self._made_already(recall):
                 recall.aligned = await self._aligned(asked, recall)
@@ -174,7 +193,10 @@ class Memory:
         return recall
 
     async def end(self, recall: Recall) -> None:
-        """The exchange is over, however it ended."""
+        """The exchange is over, however it ended, or goes on without memory."""
+        if not recall.ended:
+            recall.ended = True
+            self._metrics.active_turns.dec()
         if recall.hold is not None:
             await recall.hold.end(stored=recall.committed is not None)
 
@@ -201,6 +223,7 @@ class Memory:
         wanted = 0 if replies else self._window + 1
         session: Session | None = None
         if not recall.ask.made:
+            recall.loaded = self._clock()
             load = self.store.load(key, turns=wanted, marks=replies or asked.turn is not None, keep=self._keep)
             session = await self._timed("load", load, recall)
         if session is None and self._limits.max_sessions:
@@ -318,15 +341,15 @@ class Memory:
             pin=answered.pin,
             pin_was=recall.pin,
             messages=len(aligned.question) + len(said),
+            since=None if recall.loaded is None else self._clock() - recall.loaded,
             reserved=recall.hold.reservation if recall.hold else None,
         )
 
-    @staticmethod
-    def _mark(aligned: Aligned, answered: Answered, turn: Turn) -> Mark:
+    def _mark(self, aligned: Aligned, answered: Answered, turn: Turn) -> Mark:
         parts = answered.reply.parts
         return replace(
             aligned.mark,
-            reply=digest([*aligned.prefill, Message("assistant", parts)]),
+            reply=self._digests.of([*aligned.prefill, Message("assistant", parts)]),
             tokens=turn_tokens(aligned, turn, answered.fitted.cut),
             incomplete=answered.incomplete,
             calls=tuple((part.id, part.name) for part in parts if isinstance(part, ToolCall)),

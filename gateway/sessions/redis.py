@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
+from secrets import token_hex
 from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from gateway.errors import SessionBusy, SessionChanged, SessionGone, SessionLimi
 from gateway.sessions import codec
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.deadlines import Deadlines
+from gateway.sessions.redis_edit import STAGED, fields_of, patch_arguments
 from gateway.sessions.redis_fields import (
     Window,
     append_arguments,
@@ -35,6 +37,7 @@ from gateway.sessions.store import (
     Head,
     Limits,
     Listed,
+    Patch,
     Reservation,
     Reserved,
     Session,
@@ -80,6 +83,7 @@ class RedisStore:
         self._index = Index(link, prefix)
         self._load, self._append = Script("load"), Script("append")
         self._flag, self._delete, self._reserve = Script("flag"), Script("delete"), Script("reserve")
+        self._patch, self._stage, self._install = Script("patch"), Script("stage"), Script("install")
 
     # ------------------------------------------------------------ turns
 
@@ -127,6 +131,33 @@ class RedisStore:
             await self._within(self._index.remove, key)
         return bool(existed)
 
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        if patch.keep is not None:
+            await self._within(self._index.place, key, None, patch.keep)
+        reply = await self._within(self._patch.run, self._link, (self._key(key.tag),), *patch_arguments(patch))
+        match reply:
+            case [b"ok", _]:
+                return True
+            case [b"gone"]:
+                raise SessionGone("The session was deleted or made anew meanwhile.", code="session_gone")
+            case [b"format", version]:
+                codec.refuse_newer(version)
+        return False
+
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        beside = f"{self._prefix}{{{key.tag}}}:w:{token_hex(8)}"
+        count = 0
+        for fields in fields_of(key, session, token_hex(8)):
+            await self._within(self._stage.run, self._link, (beside,), STAGED, *fields)
+            count += len(fields) // 2
+        life = max((session.head.expires - session.head.updated) / 1000, 0.0)
+        await self._within(self._index.place, key, session.head.updated, life)
+        keys, args = (self._key(key.tag), beside), (int(over), session.head.expires, count)
+        done = await self._within(self._install.run, self._link, keys, *args)
+        if done < 0:
+            raise StoreUnavailable("The session took too long to write; try again.", code="store_unavailable")
+        return bool(done)
+
     # ------------------------------------------------------------ reservations
 
     async def reserve(self, key: SessionKey, reservation: Reservation) -> Reserved:
@@ -150,8 +181,8 @@ class RedisStore:
             found += await self._within(self._keys, name, entries[start : start + _CHUNK])
         return [key for key in found if key.id == id]
 
-    async def scan(self) -> AsyncIterator[SessionKey]:
-        for name in self._index.shards():
+    async def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        for name in self._index.shards(owner):
             seen: set[str] = set()
             cursor = -1
             while cursor != 0:
@@ -184,8 +215,15 @@ class RedisStore:
             await self._within(self._index.close)
         await self._link.close()
 
-    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        return await self._within(self._index.total, owner, since)
+
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
         before = read_cursor(cursor) if cursor is not None else None
+        if until is not None and (before is None or before.at > until):
+            before = Entry(until + 1, "")
         return await self._within(self._list, owner, before, max(limit, 1))
 
     async def _policies(self) -> Sequence[str]:

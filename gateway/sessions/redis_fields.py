@@ -1,5 +1,6 @@
 """What the scripts of the Redis store are given, and what they answer."""
 
+import math
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any
@@ -68,6 +69,7 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
         key.user,
         key.id,
         *_reserved(append),
+        "" if append.since is None else math.ceil(append.since * 1000),
     ]
     for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
         if said is not None:
@@ -112,7 +114,7 @@ def read_session(reply: list[Any]) -> tuple[Session, int]:
 def _head(fields: list[Any], expires: int) -> Head:
     codec.refuse_newer(int(fields[0]))
     system, preamble, tools, pin, last, context = fields[14:20]
-    turns, messages, *usage, cost = fields[20:]
+    turns, messages, *usage, cost, kept = fields[20:]
     input_, output, cached, written, reasoning = map(int, usage)
     return Head(
         key=SessionKey(fields[11].decode(), fields[12].decode(), fields[13].decode()),
@@ -138,4 +140,5 @@ def _head(fields: list[Any], expires: int) -> Head:
             cost=float(cost),
         ),
         context=Raw(context or b"{}"),
+        kept=int(kept or 0),
     )

@@ -77,6 +77,15 @@ class Index:
         """A session that is about to be made."""
         await asyncio.gather(*(self._write(name, [_Use(key, "", limits)]) for name in self._names(key)))
 
+    async def place(self, key: SessionKey, at: int | None, seconds: float) -> None:
+        """A session that shall live for so long; `at` is its last use in Unix milliseconds, None to leave that."""
+        life = int(seconds + _DAY)
+        for name in self._names(key):
+            if at is not None:
+                await self._touch.run(self._link, (name,), life, 0, 0, at, key.tag)
+            else:
+                await self._touch.run(self._link, (name,), life, 0, 0)
+
     def used(self, key: SessionKey, at: int, limits: Limits) -> None:
         """A session was used; written within REFRESH seconds, unless Redis is away then."""
         self._uses[key.tag] = _Use(key, at, limits)
@@ -141,9 +150,14 @@ class Index:
         names = [self._owned(key.owner, shard) for shard in range(_SHARDS)]
         return sum(await asyncio.gather(*(self._count.run(self._link, (name,), alive, key.tag) for name in names)))
 
+    async def total(self, owner: str | None, since: int) -> int:
+        """How many sessions have their last use at `since` or later."""
+        counts = (self._link.call(name, "ZCOUNT", name, since, "+inf") for name in self.shards(owner))
+        return sum(await asyncio.gather(*counts))
+
     async def newest(self, owner: str | None, before: Entry | None, count: int) -> list[tuple[Entry, str]]:
         """The `count` last used sessions of an owner, or of all, that come after `before`, each with its set."""
-        names = [self._all(shard) if owner is None else self._owned(owner, shard) for shard in range(_SHARDS)]
+        names = self.shards(owner)
         found = await asyncio.gather(*(self._below(name, before, count) for name in names))
         return nlargest(count, ((entry, name) for name, part in zip(names, found, strict=True) for entry in part))
 
@@ -152,9 +166,9 @@ class Index:
         name = self._named(id)
         return name, _entries(await self._link.call(name, "ZRANGE", name, 0, -1, "WITHSCORES"))
 
-    def shards(self) -> list[str]:
-        """The sets of all sessions."""
-        return [self._all(shard) for shard in range(_SHARDS)]
+    def shards(self, owner: str | None = None) -> list[str]:
+        """The sets of all sessions, or of an owner's."""
+        return [self._all(shard) if owner is None else self._owned(owner, shard) for shard in range(_SHARDS)]
 
     async def walk(self, name: str, start: int) -> tuple[int, list[Entry]]:
         """Some entries of a set, and where to go on; 0 is both the start and the end. An entry may come twice."""

@@ -50,15 +50,16 @@ class Link(Protocol):
 
 
 class Script:
-    """A Lua script beside this file."""
+    """A Lua script beside this file, or in another package."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, package: str = __package__) -> None:
         self._name = name
+        self._package = package
 
     @cached_property
     def source(self) -> str:
         """The text."""
-        return files(__package__).joinpath(f"{self._name}.lua").read_text("utf-8")
+        return files(self._package).joinpath(f"{self._name}.lua").read_text("utf-8")
 
     @cached_property
     def sha(self) -> str:

@@ -6,7 +6,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Literal, Protocol, get_args
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from gateway.conversation import Origin, Said, Usage
 
@@ -93,7 +93,7 @@ class Head(Struct, frozen=True, kw_only=True):
     `generation` is random at creation, `revision` counts every change. `resends` (rule S5): the client keeps its
     own history. `cut` is the first turn that is still injected (rule S13), 0 when nothing was cut.
     `system`, `preamble` and `tools` hold what the newest request brought; `tools.messages` has one item.
-    `size` is the bytes of all stored turns.
+    `size` is the bytes of all stored turns. `kept`: an operator wants it to live until then, 0 if none does.
     """
 
     key: SessionKey
@@ -114,6 +114,7 @@ class Head(Struct, frozen=True, kw_only=True):
     last: Origin | None = None
     totals: Totals = Totals()
     context: Raw = Raw(b"{}")
+    kept: int = 0
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -168,7 +169,9 @@ class Append(Struct, frozen=True, kw_only=True):
     `replace_from` and with `reserved`.
     `replace_from`: this turn takes the place of all stored turns from that number on; None appends.
     `system`, `preamble`, `tools`: None keeps what the session has. `resends` can be set, never cleared by None.
-    `pin` is set if the session's pin still equals `pin_was` (compare and set); None keeps it. `drop_pin` with the
+    `since` is how many seconds ago the load was that found nothing: a session that was deleted before may be made
+    anew; None means that it is not known. `pin` is set if the session's pin still equals `pin_was` (compare and set);
+    None keeps it. `drop_pin` with the
     same comparison removes it.
     `reserved` is the reservation that the turn runs under. The append ends it in the same step: the lease is free, and
     the retry key leads to this turn, or is free again if the turn is `incomplete`.
@@ -191,6 +194,7 @@ class Append(Struct, frozen=True, kw_only=True):
     drop_pin: bool = False
     messages: int = 0
     cost: float = 0.0
+    since: float | None = None
     reserved: Reservation | None = None
 
 
@@ -202,6 +206,21 @@ class Appended(Struct, frozen=True):
     revision: int
     trimmed: int = 0
     again: bool = False
+
+
+class Patch(Struct, frozen=True, kw_only=True):
+    """What an operator changes in a session, in one step; what is left out stays.
+
+    `generation`: only this one is meant. `keep`: the session lives for so many seconds from now, whatever its turns
+    and `max_age` would give it; further turns can only prolong that. `pin` None removes the pin. `context` is a JSON
+    object. `drop_last`: so many of the newest turns go; the sums stay, since they were paid for.
+    """
+
+    generation: str | None = None
+    keep: float | None = None
+    pin: Pin | UnsetType | None = UNSET
+    context: Raw | None = None
+    drop_last: int = 0
 
 
 Outcome = Literal["granted", "busy", "running", "other", "stored"]
@@ -230,7 +249,8 @@ class SessionStore(Protocol):
     """Where sessions live. Several processes share one store; each method is one atomic step.
 
     Promised: what `append` returned is seen by every later `load`, from any process. A turn is stored whole or not
-    at all. Numbers are contiguous and never reused while the generation lives. An expired session does not exist.
+    at all. Numbers are contiguous; a turn that replaces takes the number of the first that it replaces. An expired
+    session does not exist.
     Cost is proportional to what is given or returned, never to the history behind it.
 
     Every method raises StoreUnavailable when the store is down, slow or refusing, within the store's own time
@@ -251,7 +271,7 @@ class SessionStore(Protocol):
         """Store a turn, making the session if `generation` is None and there is none.
 
         Raises SessionGone if a generation was loaded and is not there any more, or nothing was loaded and the
-        session was deleted within the last minutes (rule S11); SessionChanged if turns were to be replaced and
+        session was deleted since (rule S11); SessionChanged if turns were to be replaced and
         `revision` is not the current one; SessionLimit; SessionTooLarge if the turn alone exceeds `max_bytes`.
         Raises SessionBusy if the turn's reservation has passed to another, or has run out and the session has
         changed since: of two turns that both believed to be alone only one is stored.
@@ -293,8 +313,30 @@ class SessionStore(Protocol):
     async def close(self) -> None:
         """Let go of connections and files."""
 
-    def scan(self) -> AsyncIterator[SessionKey]:
-        """Every session there is, in no order, for export."""
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        """Change a session; whether there is one. Not a use: `updated` stays.
 
-    async def list(self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100) -> Listed:
-        """A page, newest use first. Raises GatewayError (INVALID) for a cursor that is not ours."""
+        Raises SessionGone if `patch.generation` is given and the session has another.
+        """
+
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        """Make a session whole, with these turns and marks and what the head says, in one step that all see at once.
+
+        `head.first` to `head.next - 1` must be there. The key, `generation` and `revision` are new; times, `expires`
+        and sums are the head's. `over`: in the place of one that is there, whose running turns then find it gone;
+        without it nothing is written over, and False says so. A tombstone does not stand in the way.
+        """
+
+    def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        """Every session there is, or an owner's, in no order: whatever is there from beginning to end, once."""
+
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        """About how many sessions were used last at `since` (Unix milliseconds) or later."""
+
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
+        """A page, newest use first, of those last used at `until` (Unix milliseconds) or before.
+
+        Raises GatewayError (INVALID) for a cursor that is not ours.
+        """

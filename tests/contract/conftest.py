@@ -2,11 +2,15 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from gateway.config import Encryption, EncryptionKey
 from gateway.sessions.file import FileStore
+from gateway.sessions.sealed import SealedStore
+from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore
 from tests.contract.making import World
 from tests.contract.redis_worlds import cluster_world, fake_world, redis_cluster_url, redis_url, redis_world
@@ -43,8 +47,16 @@ async def file_world(_: pytest.FixtureRequest) -> AsyncIterator[World]:
             await store.close()
 
 
+@asynccontextmanager
+async def sealed_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    keys = Encryption(keys=(EncryptionKey(id="k1", key="11" * 32),))
+    async with file_world(request) as world:
+        yield replace(world, open=lambda: SealedStore(world.open(), Seal(keys, compress=False)))
+
+
 WORLDS: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[World]]] = {
     "file": file_world,
+    "file-sealed": sealed_world,
     "redis": redis_world,
     "redis-cluster": cluster_world,
     "redis-fake": fake_world,

@@ -52,6 +52,16 @@ async def test_a_first_turn_is_refused_if_its_session_was_made_and_deleted_meanw
     assert await load(other) is None
 
 
+async def test_a_session_that_was_deleted_before_the_load_may_be_made_anew(world: World) -> None:
+    store, other = world.open(), world.open()
+    await talk(store, "one")
+    await other.delete(KEY)
+    await world.elapse(0.2)
+    assert await load(store) is None
+    await store.append(KEY, first("two", since=0.1 * world.unit))
+    assert texts(await load(other)) == ["two"]
+
+
 async def test_a_first_turn_is_refused_if_a_delete_came_while_it_ran(store: SessionStore, other: SessionStore) -> None:
     assert await load(store) is None
     assert await other.delete(KEY) is False

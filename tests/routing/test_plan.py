@@ -8,8 +8,9 @@ from msgspec.structs import replace
 from gateway.config import parse
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.routing.affinity import score
-from gateway.routing.health import Health, is_fault_of_request, more_useful, told
-from gateway.routing.plan import Wish, plan, seat_after
+from gateway.routing.health import Health, after, failing, is_fault_of_request, more_useful, place_of, told
+from gateway.routing.load import Load
+from gateway.routing.plan import State, Wish, plan, refused, seat_after
 from gateway.routing.table import Route, Table, Target, may_use
 
 A = Target(provider="a", credential="a-1", model="m", dialect="openai_chat")
@@ -22,84 +23,112 @@ def failure(kind: Kind, retry_after: float | None = None) -> UpstreamError:
     return UpstreamError(kind, "no", retry_after=retry_after)
 
 
+def fail(health: Health, target: Target, error: UpstreamError, now: float, began: float | None = None) -> None:
+    place = place_of(target, error)
+    health.put(place, after(health.get(place), failing(error), now, now if began is None else began))
+
+
+def at(now: float = 0, health: Health | None = None, load: Load | None = None) -> State:
+    return State(health or Health(), load or Load(), now)
+
+
 def test_a_better_priority_comes_first() -> None:
-    assert [t.provider for t in plan(ROUTE, Wish(), Health(), 0)][-1] == "c"
+    assert [t.provider for t in plan(ROUTE, Wish(), at())][-1] == "c"
 
 
 def test_the_pin_comes_first_within_its_priority() -> None:
-    assert plan(ROUTE, Wish(pin=B.seat, session="s"), Health(), 0)[0] == B
-    assert plan(ROUTE, Wish(pin=A.seat, session="s"), Health(), 0)[0] == A
+    assert plan(ROUTE, Wish(pin=B.seat, session="s"), at())[0] == B
+    assert plan(ROUTE, Wish(pin=A.seat, session="s"), at())[0] == A
 
 
 def test_a_pin_never_overrides_priority() -> None:
-    assert plan(ROUTE, Wish(pin=C.seat, session="s"), Health(), 0)[0] != C
+    assert plan(ROUTE, Wish(pin=C.seat, session="s"), at())[0] != C
 
 
 def test_a_cooling_target_is_left_out_until_its_time() -> None:
     health = Health()
-    health.failed(A, failure(Kind.RATE_LIMITED, 2), 10)
-    assert A not in plan(ROUTE, Wish(pin=A.seat), health, 11.9)
-    assert plan(ROUTE, Wish(pin=A.seat), health, 12)[0] == A
+    fail(health, A, failure(Kind.RATE_LIMITED, 2), 10)
+    assert A not in plan(ROUTE, Wish(pin=A.seat), at(11.9, health))
+    assert plan(ROUTE, Wish(pin=A.seat), at(12, health))[0] == A
 
 
-def test_only_one_probe_goes_out_after_a_cool_down() -> None:
+def test_a_target_that_is_probed_is_left_out() -> None:
     health = Health()
-    health.failed(A, failure(Kind.UNAVAILABLE), 0)
-    assert A in plan(ROUTE, Wish(), health, 6)
-    health.trying(A, 6, 30)
-    assert A not in plan(ROUTE, Wish(), health, 7)
-    health.served(A)
-    assert A in plan(ROUTE, Wish(), health, 7)
+    fail(health, A, failure(Kind.UNAVAILABLE), 0)
+    assert A in plan(ROUTE, Wish(), at(6, health))
+    place, cooling = next(health.known(A))
+    health.put(place, replace(cooling, probing=16))
+    assert A not in plan(ROUTE, Wish(), at(7, health))
+    health.put(place, None)
+    assert A in plan(ROUTE, Wish(), at(7, health))
+
+
+def test_failures_of_one_incident_do_not_make_it_worse() -> None:
+    health = Health()
+    for finished in (10, 10.2, 10.4):
+        fail(health, A, failure(Kind.BAD_GATEWAY), finished, began=9)
+    ((_, cooling),) = health.known(A)
+    assert (cooling.level, cooling.until) == (0, 15.4)
+    fail(health, A, failure(Kind.BAD_GATEWAY), 16, began=15.5)
+    assert health.until(A) == 26
 
 
 def test_cool_downs_escalate_and_are_capped() -> None:
-    health, waits = Health(), []
+    health, waits, now = Health(), [], 0.0
     for _ in range(8):
-        health.failed(A, failure(Kind.BAD_GATEWAY), 0)
-        waits.append(health.until(A))
+        fail(health, A, failure(Kind.BAD_GATEWAY), now)
+        waits.append(health.until(A) - now)
+        now = health.until(A)
     assert waits == [5, 10, 20, 40, 60, 60, 60, 60]
+
+
+def test_what_a_client_may_name_is_not_kept_without_limit() -> None:
+    health = Health()
+    for n in range(5000):
+        fail(health, replace(A, model=f"m-{n}"), failure(Kind.NOT_FOUND), n)
+    assert len(health.places()) == 4096
+    assert health.until(replace(A, model="m-4999")) == 5059
+    health.forget(10_000)
+    assert health.places() == {}
 
 
 def test_a_retry_after_of_days_is_capped_at_five_minutes() -> None:
     health = Health()
-    health.failed(A, failure(Kind.RATE_LIMITED, 86400), 0)
+    fail(health, A, failure(Kind.RATE_LIMITED, 86400), 0)
     assert health.until(A) == 300
 
 
 def test_a_refused_credential_cools_down_for_all_models() -> None:
     health = Health()
-    health.failed(A, failure(Kind.UNAUTHENTICATED), 0)
+    fail(health, A, failure(Kind.UNAUTHENTICATED), 0)
     assert health.until(replace(A, model="other")) == 1800
-    health.reset()
-    health.failed(A, failure(Kind.NOT_FOUND), 0)
+    health = Health()
+    fail(health, A, failure(Kind.NOT_FOUND), 0)
     assert health.until(replace(A, model="other")) == 0
     assert health.until(A) == 60
 
 
-def test_faults_of_the_request_cool_nothing_down() -> None:
-    health = Health()
-    health.failed(A, failure(Kind.INVALID), 0)
-    assert health.until(A) == 0
+def test_a_request_that_is_too_large_is_so_for_every_target() -> None:
     assert is_fault_of_request(failure(Kind.TOO_LARGE))
 
 
 def test_all_cooling_says_when_to_come_back() -> None:
     health = Health()
     for target in ROUTE.targets:
-        health.failed(target, failure(Kind.RATE_LIMITED, 7), 0)
+        fail(health, target, failure(Kind.RATE_LIMITED, 7), 0)
     with pytest.raises(GatewayError) as caught:
-        plan(ROUTE, Wish(), health, 2)
+        plan(ROUTE, Wish(), at(2, health))
     assert (caught.value.kind, caught.value.retry_after) == (Kind.RATE_LIMITED, 5)
 
 
 def test_rotation_follows_the_weights() -> None:
     route = Route("r", (replace(A, weight=3), B))
-    firsts = Counter(plan(route, Wish(turn=i), Health(), 0)[0].provider for i in range(4000))
+    firsts = Counter(plan(route, Wish(turn=i), at())[0].provider for i in range(4000))
     assert firsts["a"] == pytest.approx(3000, abs=5)
 
 
 def test_a_session_stays_where_its_hash_puts_it() -> None:
-    firsts = {plan(ROUTE, Wish(session="s-1", turn=i), Health(), 0)[0].provider for i in range(20)}
+    firsts = {plan(ROUTE, Wish(session="s-1", turn=i), at())[0].provider for i in range(20)}
     assert len(firsts) == 1
 
 
@@ -117,20 +146,89 @@ def test_rendezvous_shares_sessions_by_weight_and_moves_few_when_a_target_is_add
 
 def test_a_stand_in_keeps_the_pin_and_a_terminal_failure_drops_it() -> None:
     health = Health()
-    assert seat_after(ROUTE, None, A, health, 0) == (A.seat, "new")
-    assert seat_after(ROUTE, A.seat, A, health, 0) == (None, "home")
-    health.failed(A, failure(Kind.RATE_LIMITED, 9), 0)
-    assert seat_after(ROUTE, A.seat, B, health, 1) == (None, "stand_in")
-    health.reset()
-    health.failed(A, failure(Kind.FORBIDDEN), 0)
-    assert seat_after(ROUTE, A.seat, B, health, 1) == (B.seat, "moved")
-    assert seat_after(ROUTE, ("gone", "gone-1"), B, Health(), 0) == (B.seat, "moved")
+    assert seat_after(ROUTE, None, A, health) == (A.seat, "new")
+    assert seat_after(ROUTE, A.seat, A, health) == (None, "home")
+    fail(health, A, failure(Kind.RATE_LIMITED, 9), 0)
+    assert seat_after(ROUTE, A.seat, B, health) == (None, "stand_in")
+    health = Health()
+    fail(health, A, failure(Kind.FORBIDDEN), 0)
+    assert seat_after(ROUTE, A.seat, B, health) == (B.seat, "moved")
+    assert seat_after(ROUTE, ("gone", "gone-1"), B, Health()) == (B.seat, "moved")
+
+
+def test_a_session_leaves_a_fallback_for_a_better_priority() -> None:
+    assert seat_after(ROUTE, C.seat, A, Health()) == (A.seat, "moved")
+
+
+def test_a_stand_in_is_the_same_one_every_time() -> None:
+    route, health = Route("r", tuple(replace(A, provider=p, credential=p) for p in "abcde")), Health()
+    home = plan(route, Wish(session="s"), at())[0]
+    fail(health, home, failure(Kind.RATE_LIMITED, 60), 0)
+    firsts = {plan(route, Wish(home.seat, "s", turn), at(1, health))[0].seat for turn in range(20)}
+    assert len(firsts) == 1
+    assert plan(route, Wish(home.seat, "s"), at(60, health))[0] == home
+
+
+def test_a_full_credential_is_left_out_until_a_request_ends() -> None:
+    one, load = replace(A, concurrency=2), Load()
+    route = Route("r", (one, B))
+    load.begin(one)
+    assert one in plan(route, Wish(), at(load=load))
+    load.begin(one)
+    assert plan(route, Wish(pin=one.seat), at(load=load)) == [B]
+    with pytest.raises(GatewayError, match="as many requests") as caught:
+        plan(Route("r", (one,)), Wish(), at(load=load))
+    assert (caught.value.kind, caught.value.retry_after) == (Kind.UNAVAILABLE, 1)
+    load.end(one)
+    assert one in plan(route, Wish(), at(load=load))
+
+
+def test_least_busy_takes_the_one_with_the_fewest_for_its_weight() -> None:
+    two, load = replace(A, weight=2), Load()
+    route = Route("r", (two, B), "least-busy")
+    served = Counter[str]()
+    for turn in range(30):
+        first = plan(route, Wish(turn=turn), at(load=load))[0]
+        load.begin(first)
+        served[first.provider] += 1
+    assert served == {"a": 20, "b": 10}
+
+
+def test_weighted_draws_by_weight_and_in_no_order() -> None:
+    route = Route("r", (replace(A, weight=3), B), "weighted")
+    firsts = [plan(route, Wish(turn=i), at())[0].provider for i in range(4000)]
+    assert firsts.count("a") == pytest.approx(3000, rel=0.03)
+    assert "bbb" in "".join(firsts)
+
+
+def test_a_model_that_no_provider_has_is_still_a_404_while_they_cool_down() -> None:
+    health = Health()
+    for target in ROUTE.targets:
+        fail(health, target, failure(Kind.NOT_FOUND), 0)
+    with pytest.raises(GatewayError) as caught:
+        plan(ROUTE, Wish(), at(1, health))
+    assert caught.value.kind is Kind.NOT_FOUND
+
+
+def test_a_refusal_says_when_to_come_back() -> None:
+    health = Health()
+    for target in ROUTE.targets:
+        fail(health, target, failure(Kind.RATE_LIMITED, 30), 0)
+    error = refused(failure(Kind.RATE_LIMITED), ROUTE, at(10, health))
+    assert (error.kind, error.retry_after) == (Kind.RATE_LIMITED, 20)
+    assert refused(failure(Kind.RATE_LIMITED, 7), ROUTE, at(10, health)).retry_after == 7
 
 
 def test_the_most_useful_failure_is_told_and_the_gateways_credential_is_not() -> None:
     limited, broken = failure(Kind.RATE_LIMITED, 3), failure(Kind.BAD_GATEWAY)
     assert more_useful(limited, broken) is limited
     assert more_useful(None, broken) is broken
+    sooner, invalid = failure(Kind.RATE_LIMITED, 1), failure(Kind.INVALID)
+    assert more_useful(limited, sooner) is sooner
+    assert more_useful(failure(Kind.NOT_FOUND), broken) is broken
+    assert more_useful(limited, invalid) is invalid
+    newer = failure(Kind.BAD_GATEWAY)
+    assert more_useful(broken, newer) is newer
     assert told(failure(Kind.UNAUTHENTICATED)).kind is Kind.BAD_GATEWAY
     assert told(limited) is limited
 

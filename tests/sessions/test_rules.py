@@ -1,5 +1,6 @@
 """Rules S1 to S15 as a client meets them: over HTTP, in both dialects, whole and streamed."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -286,6 +287,16 @@ async def test_s11_a_session_deleted_during_its_turn_does_not_come_back(start: S
         assert answer.status_code == 200
         assert answer.headers["x-session-state"] == "unsaved"
         assert (await gw.store.list()).heads == ()
+
+
+async def test_s11_a_deleted_id_can_be_used_again_at_once(start: Start) -> None:
+    async with start() as gw:
+        await gw.chat("q1", "s")
+        await gw.store.delete(gw.key("s"))
+        await asyncio.sleep(0.01)
+        again = await gw.chat("q2", "s")
+        assert again.headers["x-session-state"] == "new"
+        assert await turns_of(gw) == ["q2"]
 
 
 async def test_s12_a_request_larger_than_a_session_is_refused_before_the_call(start: Start) -> None:

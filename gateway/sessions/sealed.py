@@ -1,0 +1,210 @@
+"""A session store behind which everything that was said is sealed (feature B4).
+
+Owners, ids, models, times, sizes and token counts stay readable: listing and routing need them. Digests are keyed by
+`Seal.digest_keys` where they are made. What was stored before sealing was turned on is read as it is.
+"""
+
+import asyncio
+from base64 import b85decode, b85encode
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final, Literal, TypeVar
+
+from msgspec.structs import replace
+
+from gateway.conversation import Said
+from gateway.sessions.digest import Digests
+from gateway.sessions.making import redigested
+from gateway.sessions.sealing import LONG, MAGIC, Seal
+from gateway.sessions.store import (
+    Append,
+    Appended,
+    Head,
+    Limits,
+    Listed,
+    Mark,
+    Patch,
+    Reservation,
+    Reserved,
+    Session,
+    SessionKey,
+    SessionStore,
+    Turn,
+)
+
+T = TypeVar("T")
+
+_SEALED: Final = "\0sealed"
+"""Stands in the place of the id of a call, which never looks like it."""
+_HEAD: Final = ("system", "preamble", "tools")
+
+
+class SealedStore:
+    """A SessionStore: `store` with a Seal in front. Beside what the store raises: StoreError for a missing key."""
+
+    def __init__(self, store: SessionStore, seal: Seal) -> None:
+        self._store = store
+        self._seal = seal
+
+    @property
+    def name(self) -> Literal["file", "redis"]:
+        return self._store.name
+
+    # ------------------------------------------------------------ content
+
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
+        found = await self._store.load(key, turns=turns, marks=marks, keep=keep)
+        if found is None:
+            return None
+        called = {number: mark for number, mark in found.marks.items() if mark.calls}
+        return Session(
+            head=self._open_head(found.head),
+            marks={**found.marks, **{number: self._open_mark(mark, key.tag) for number, mark in called.items()}},
+            turns=await self._open_turns(found.turns, key.tag),
+        )
+
+    async def append(self, key: SessionKey, append: Append) -> Appended:
+        if self._seal.active:
+            turn, given = append.turn, append
+            append = await _run(_size(turn), lambda: self._sealed(given, key))
+        return await self._store.append(key, append)
+
+    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+        if self._seal.digest_keys:
+            session = redigested(session, Digests(self._seal.digest_keys))
+        if self._seal.active:
+            size, given = sum(map(_size, session.turns.values())), session
+            session = await _run(size, lambda: self._sealed_whole(given, key))
+        return await self._store.write(key, session, over=over)
+
+    async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
+        return await self._open_turns(await self._store.turns(key, first=first, count=count), key.tag)
+
+    async def head(self, key: SessionKey) -> Head | None:
+        head = await self._store.head(key)
+        return None if head is None else self._open_head(head)
+
+    # ------------------------------------------------------------ the rest, as it is
+
+    async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
+        return await self._store.flag(key, number, token, unconfirmed=unconfirmed)
+
+    async def delete(self, key: SessionKey) -> bool:
+        return await self._store.delete(key)
+
+    async def reserve(self, key: SessionKey, reservation: Reservation) -> Reserved:
+        return await self._store.reserve(key, reservation)
+
+    async def renew(self, key: SessionKey, reservation: Reservation) -> bool:
+        return await self._store.renew(key, reservation)
+
+    async def release(self, key: SessionKey, reservation: Reservation) -> None:
+        await self._store.release(key, reservation)
+
+    async def admit(self, key: SessionKey, limits: Limits) -> None:
+        await self._store.admit(key, limits)
+
+    async def owners(self, id: str) -> list[SessionKey]:
+        return await self._store.owners(id)
+
+    async def cleanup(self) -> int:
+        return await self._store.cleanup()
+
+    async def ping(self) -> None:
+        await self._store.ping()
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
+        return self._store.scan(owner)
+
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        return await self._store.patch(key, patch)
+
+    async def count(self, owner: str | None = None, *, since: int = 0) -> int:
+        return await self._store.count(owner, since=since)
+
+    async def list(
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+    ) -> Listed:
+        page = await self._store.list(owner=owner, cursor=cursor, limit=limit, until=until)
+        return replace(page, heads=tuple(self._open_head(head) for head in page.heads))
+
+    # ------------------------------------------------------------ sealing and opening
+
+    def _sealed(self, append: Append, key: SessionKey) -> Append:
+        tag = key.tag
+        turn, mark = self._seal_turn(append.turn, tag), self._seal_mark(append.mark, tag)
+        return replace(append, turn=turn, mark=mark, **self._seal_head(append, tag))
+
+    def _sealed_whole(self, session: Session, key: SessionKey) -> Session:
+        tag = key.tag
+        return Session(
+            head=replace(session.head, **self._seal_head(session.head, tag)),
+            marks={number: self._seal_mark(mark, tag) for number, mark in session.marks.items()},
+            turns={number: self._seal_turn(turn, tag) for number, turn in session.turns.items()},
+        )
+
+    def _seal_head(self, whole: Append | Head, tag: str) -> dict[str, Said]:
+        given = {name: getattr(whole, name) for name in _HEAD}
+        return {name: self._seal_said(said, tag, name) for name, said in given.items() if said is not None}
+
+    def _seal_turn(self, turn: Turn, tag: str) -> Turn:
+        question = self._seal_said(turn.question, tag, "question")
+        return replace(turn, question=question, reply=self._seal_said(turn.reply, tag, "reply"))
+
+    def _seal_said(self, said: Said, tag: str, what: str) -> Said:
+        return replace(said, messages=self._seal.seal(said.messages, f"{tag}.{what}"))
+
+    def _seal_mark(self, mark: Mark, tag: str) -> Mark:
+        """The names of tools were said, too."""
+        if not mark.calls:
+            return mark
+        flat = [text.encode() for call in mark.calls for text in call]
+        (sealed,) = self._seal.seal(flat, f"{tag}.calls")
+        return replace(mark, calls=((_SEALED, b85encode(sealed).decode()),))
+
+    def _open_said(self, said: Said | None, tag: str, what: str) -> Said | None:
+        return None if said is None else replace(said, messages=self._seal.open(said.messages, f"{tag}.{what}"))
+
+    def _open_head(self, head: Head) -> Head:
+        if head.system is None and head.preamble is None and head.tools is None:
+            return head
+        tag = head.key.tag
+        opened = {name: self._open_said(getattr(head, name), tag, name) for name in _HEAD}
+        return replace(head, **opened)
+
+    def _open_mark(self, mark: Mark, tag: str) -> Mark:
+        if not mark.calls or mark.calls[0][0] != _SEALED:
+            return mark
+        flat = [text.decode() for text in self._seal.open((b85decode(mark.calls[0][1]),), f"{tag}.calls")]
+        return replace(mark, calls=tuple(zip(flat[::2], flat[1::2], strict=True)))
+
+    async def _open_turns(self, turns: Mapping[int, Turn], tag: str) -> dict[int, Turn]:
+        sealed = {number: turn for number, turn in turns.items() if _is_sealed(turn)}
+        if not sealed:
+            return dict(turns)
+        size = sum(_size(turn) for turn in sealed.values())
+        opened = await _run(size, lambda: {number: self._open_turn(turn, tag) for number, turn in sealed.items()})
+        return {number: opened.get(number, turn) for number, turn in turns.items()}
+
+    def _open_turn(self, turn: Turn, tag: str) -> Turn:
+        question = self._seal.open(turn.question.messages, f"{tag}.question")
+        reply = self._seal.open(turn.reply.messages, f"{tag}.reply")
+        return replace(
+            turn, question=replace(turn.question, messages=question), reply=replace(turn.reply, messages=reply)
+        )
+
+
+def _is_sealed(turn: Turn) -> bool:
+    said = turn.question.messages, turn.reply.messages
+    return any(len(messages) == 1 and messages[0].startswith(MAGIC[:-1]) for messages in said)
+
+
+def _size(turn: Turn) -> int:
+    return sum(map(len, turn.question.messages)) + sum(map(len, turn.reply.messages))
+
+
+async def _run(size: int, work: Callable[[], T]) -> T:
+    """Work on so many bytes: here, or in a thread if it takes long."""
+    return work() if size < LONG else await asyncio.to_thread(work)
