@@ -8,12 +8,12 @@ from litestar import Request, Response, Router
 from litestar.datastructures import ResponseHeader
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.types import ExceptionHandlersMap
 
 from gateway.api.desk import Desk
 from gateway.api.docs import docs_routes, document_of
-from gateway.api.guard import Guarded
+from gateway.api.guard import Connection, Guarded
 from gateway.api.keys import KeysController
 from gateway.api.operations import Operations
 from gateway.api.selection import Ambiguous, wanted_filter
@@ -70,7 +70,11 @@ def management_router(store: SessionStore | None, desk: Desk, key: bytes | None,
             dependencies={"wanted": Provide(wanted_filter)},
         )
         literal = [named(name) for name in ("cleanup", "export", "import")]
-        guard = Guarded(key, desk.book, desk.config().management.trusted_proxies)
+        guarded_by = Guarded(key, desk.book, desk.config().management.trusted_proxies)
+
+        async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
+            await guarded_by(connection, handler)  # a function, since routers copy objects, and all that they refer to
+
         return Router("/", route_handlers=[Sessions, *literal, transfer, Operations, KeysController], guards=[guard])
 
     document = document_of(router(), title="Gateway management", description=_ABOUT)
