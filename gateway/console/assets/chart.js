@@ -62,7 +62,7 @@ export function chart(title, series, format, hint = "") {
     plot.replaceChildren(...nodes.filter(Boolean));
     told.textContent = near ? `${hour(near.at)}  ${say(near)}` : "";
     now.textContent = last ? say(last, " · ", false) : "–";
-    plot.setAttribute("aria-label", last ? `${title}, the last ${Math.round(span / 60_000)} minutes; now ${say(last)}` : `${title}: no figures yet`);
+    plot.setAttribute("aria-label", last ? `${title}, the last ${Math.round(span / 1000)} seconds; now ${say(last)}` : `${title}: no figures yet`);
   }
 
   function say({ values }, between = ", ", names = true) {

@@ -20,7 +20,13 @@ export function span(seconds) {
   return `${Math.round(value / 86_400)} d`;
 }
 
-export const ago = (text) => span((Date.now() - new Date(text)) / 1000);
+
+/** How long ago: `now`, then as a span. */
+export function ago(text) {
+  const seconds = (Date.now() - new Date(text)) / 1000;
+  return seconds < 5 ? "now" : span(seconds);
+}
+
 export const until = (text) => span((new Date(text) - Date.now()) / 1000);
 
 /** A latency in seconds: `840 ms`, `1.4 s`, `2 min`. */
@@ -34,7 +40,7 @@ export function latency(seconds) {
 
 export function rate(number) {
   if (number === null || number === undefined) return "–";
-  if (number === 0) return "0";
+  if (Number.isInteger(number)) return short(number);
   return number < 10 ? number.toFixed(number < 1 ? 2 : 1) : short(number);
 }
 

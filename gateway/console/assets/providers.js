@@ -76,19 +76,19 @@ class Providers {
     const failures = Object.entries(one.outcomes ?? {}).filter(([name]) => name !== "served");
     const facts = [
       ["In flight", count(one.in_flight)], ["Attempts", count(one.attempts)],
-      ["Failed", one.attempts ? `${count(one.errors)} (${((one.errors / one.attempts) * 100).toFixed(1)} %)` : "0"],
+      ["Failed", one.errors ? `${count(one.errors)} (${((one.errors / one.attempts) * 100).toFixed(1)} %)` : "0"],
       ["p50", latency(one.latency.p50)], ["p95", latency(one.latency.p95)],
     ];
     return h("article", { class: `card provider ${one.state}`, "data-name": one.name, "aria-label": one.name },
       h("header", null,
-        h("h2", null, one.name), h("span", { class: `state ${one.state}` }, STATES[one.state] ?? one.state),
+        h("div", { class: "named" }, h("h2", null, one.name), h("span", { class: `state ${one.state}` }, STATES[one.state] ?? one.state)),
         h("div", { class: "actions" },
           button("Reset", { icon: "refresh", "data-act": "reset", disabled: !cooling.length, "aria-label": `Reset the cool-downs of ${one.name}`, title: "Forget its cool-downs, on every worker" }, () => this.act("reset", one)),
           off ? button("Enable", { "data-act": "turn", "aria-label": `Enable ${one.name}` }, () => this.act("enable", one))
             : button("Disable", { "data-act": "turn", "aria-label": `Disable ${one.name}` }, () => this.disable(one)))),
       h("p", { class: "dotted" }, h("span", null, one.kind), h("span", { class: "mono" }, one.base_url), one.models.length > 0 && h("span", null, one.models.join(", "))),
       h("dl", { class: "sums" }, facts.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
-      cooling.length > 0 && h("ul", { class: "cooling", "aria-label": "Cool-downs" }, cooling.map((cool) => h("li", null, icon("clock"),
+      cooling.length > 0 && h("ul", { class: "cool-downs", "aria-label": "Cool-downs" }, cooling.map((cool) => h("li", null, icon("clock"),
         h("span", null, h("b", null, cool.credential), ` ${cool.model ?? "all models"}`), h("span", { class: "tag warn" }, cool.reason.replaceAll("_", " ")),
         h("span", { class: "faint" }, cool.seconds > 0 ? `for ${span(cool.seconds)} more` : cool.probing ? "being tried" : "tried by the next request", cool.level > 0 && `, ${cool.level + 1} in a row`)))),
       failures.length > 0 && h("p", { class: "faint small" }, "Failures: ", failures.map(([name, number]) => `${name.replaceAll("_", " ")} ${count(number)}`).join(", ")),

@@ -2,7 +2,7 @@
 
 import { ApiError, providers, sessions } from "./api.js";
 import { button, h, icon } from "./dom.js";
-import { ago, many, moment, short, until } from "./format.js";
+import { ago, many, moment } from "./format.js";
 import { transcript } from "./transcript.js";
 import { failed, shortcut } from "./ui.js";
 
@@ -308,18 +308,14 @@ class SessionsView {
     const { metadata: about } = session;
     const link = row.firstElementChild;
     link.href = this.address(session);
-    const model = about.last_model ?? "no turns yet";
     const version = [session.updated_at, session.expires_at, about.preferred_provider, ago(session.updated_at), session.last_turn].join();
     if (row.dataset.version === version) return row;
     row.dataset.version = version;
-    const tokens = about.total_tokens ? `${short(about.total_tokens)} tokens` : "";
     link.replaceChildren(
       h("span", { class: "id" }, session.id),
-      h("time", { datetime: session.updated_at, title: moment(session.updated_at) }, ago(session.updated_at)),
+      h("span", { class: "sums" }, many(about.total_turns, "turn"), h("time", { datetime: session.updated_at, title: moment(session.updated_at) }, ago(session.updated_at))),
       h("span", { class: "who" }, h("bdi", null, session.owner), session.user && [" / ", h("bdi", null, session.user)]),
-      h("span", { class: "what" }, h("span", null, model), about.last_provider && h("span", { class: "faint" }, ` ${about.last_provider}`)),
-      h("span", { class: "sums" }, about.preferred_provider && h("span", { class: "pinned", title: `Pinned to ${about.preferred_provider}` }, icon("pin"), h("span", { class: "unseen" }, `pinned to ${about.preferred_provider}, `)),
-        many(about.total_turns, "turn"), tokens && ` · ${tokens}`, until(session.expires_at) && h("span", { class: "unseen" }, `, ends in ${until(session.expires_at)}`)));
+      h("span", { class: "what" }, about.last_model ?? "", about.last_provider && h("span", { class: "faint" }, ` ${about.last_provider}`)));
     return row;
   }
 

@@ -90,7 +90,8 @@ class Traffic {
 
   draw() {
     const last = readings.at(-1);
-    for (const [{ draw }, value] of this.charts) draw(points(value), WINDOW);
+    const span = Math.min(WINDOW, Math.max(60_000, last.at - readings[0].at));
+    for (const [{ draw }, value] of this.charts) draw(points(value), span);
     this.status.textContent = readings.length < 2 ? "Waiting for a second reading…" : "Live, every 2 s";
     const active = this.stats?.sessions?.active;
     const cost = this.stats?.traffic?.total?.cost;

@@ -95,7 +95,7 @@ class Transcript {
     const { id, owner, user, metadata: about } = this.whole;
     const dotted = [
       about.last_model && `${about.last_model} at ${about.last_provider}`, many(about.total_turns, "turn"),
-      about.total_tokens > 0 && `${short(about.total_tokens)} tokens`, `last used ${ago(this.whole.updated_at)} ago`, `ends in ${until(this.whole.expires_at)}`,
+      about.total_tokens > 0 && `${short(about.total_tokens)} tokens`, `last used ${ago(this.whole.updated_at)}${ago(this.whole.updated_at) === "now" ? "" : " ago"}`, `ends in ${until(this.whole.expires_at)}`,
     ].filter(Boolean).map((text) => h("span", null, text));
     this.title = h("h2", { class: "id", tabindex: "-1" }, id);
     return h("header", { class: "opened" },
@@ -108,8 +108,7 @@ class Transcript {
           button("Pin", { icon: "pin", key: "p" }, () => this.pin()),
           button("Extend", { icon: "clock", key: "e" }, () => this.extend()),
           button("Delete", { icon: "trash", key: "Delete", kind: "danger" }, () => this.remove()))),
-      h("p", { class: "dotted" }, h("span", null, h("bdi", null, owner), user && [" / ", h("bdi", null, user)]), dotted),
-      h("p", { class: "tags" },
+      h("p", { class: "dotted" }, h("span", null, h("bdi", null, owner), user && [" / ", h("bdi", null, user)]), dotted,
         about.preferred_provider && h("span", { class: "tag pin" }, icon("pin"), `pinned to ${about.preferred_provider}`),
         this.replaced() > 0 && h("span", { class: "tag", title: "Turns that a later one took the place of: an edit, a regeneration, a retry" }, `${this.replaced()} replaced`),
         this.whole.first_turn > 1 && h("span", { class: "tag", title: "The oldest turns went for the session's limits" }, `${this.whole.first_turn - 1} trimmed`)),
