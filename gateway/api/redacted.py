@@ -15,7 +15,12 @@ def redacted(value: Any) -> Any:  # noqa: ANN401 - a URL, or a whole configurati
     """A URL without user and password; a configuration without keys, hashes, passwords, header and query values."""
     if isinstance(value, str):
         return _USER.sub(HIDDEN, value)
-    return _shown(msgspec.to_builtins(value))
+    return _shown(msgspec.to_builtins(value, enc_hook=_number))
+
+
+def _number(value: Any) -> int | float:  # noqa: ANN401 - a duration or a size
+    """Durations are seconds, sizes bytes."""
+    return int(value) if isinstance(value, int) else float(value)
 
 
 def _shown(value: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON
