@@ -24,15 +24,15 @@ export function configPage(main) {
 }
 
 function targets(models) {
-  const rows = models.flatMap(({ name, context_tokens, targets: ways }) => ways.map((way, index) => h("tr", null,
+  const groups = models.map(({ name, context_tokens, targets: ways }) => h("tbody", null, ways.map((way, index) => h("tr", null,
     index === 0 && h("th", { scope: "rowgroup", rowspan: ways.length }, name, context_tokens > 0 && h("span", { class: "faint" }, ` ${short(context_tokens)} tokens`)),
     h("td", null, way.provider), h("td", { class: "mono" }, way.model), h("td", { class: "mono" }, way.credential),
     h("td", { class: "number" }, way.priority), h("td", { class: "number" }, way.weight),
-    h("td", null, h("span", { class: `state ${way.ready ? "ready" : "cooling"}` }, way.ready ? "Ready" : "Not ready")))));
+    h("td", null, h("span", { class: `state ${way.ready ? "ready" : "cooling"}` }, way.ready ? "Ready" : "Not ready"))))));
   return h("section", { class: "card", "aria-labelledby": "models" }, h("h2", { id: "models" }, "Models"),
     h("div", { class: "wide-table", tabindex: "0", role: "region", "aria-labelledby": "models" }, h("table", null, h("thead", null, h("tr", null,
       ["Model", "Provider", "Upstream model", "Credential"].map((name) => h("th", { scope: "col" }, name)), ["Priority", "Weight"].map((name) => h("th", { scope: "col", class: "number" }, name)), h("th", { scope: "col" }, "State"))),
-    h("tbody", null, rows))));
+    groups)));
 }
 
 function section(name, value) {
@@ -41,7 +41,7 @@ function section(name, value) {
 
 function tree(value) {
   if (value === null || typeof value !== "object") return leaf(value);
-  const entries = Array.isArray(value) ? value.map((item, index) => [String(index + 1), item]) : Object.entries(value);
+  const entries = Array.isArray(value) ? value.map((item, index) => [String(item?.id || item?.provider || index + 1), item]) : Object.entries(value);
   if (!entries.length) return h("span", { class: "faint" }, "none");
   if (Array.isArray(value) && value.every((item) => item === null || typeof item !== "object")) return h("span", { class: "mono" }, value.map(String).join(", "));
   return h("dl", { class: "tree" }, entries.map(([key, inner]) => h("div", { class: inner !== null && typeof inner === "object" ? "deep" : "" }, h("dt", null, key), h("dd", null, tree(inner)))));
