@@ -86,7 +86,7 @@ def create_app(
     metrics = Metrics(registry or REGISTRY)
     store = sessions or make_store(config, metrics)
     seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
-    opened = SealedStore(store, seal)
+    opened, digests = SealedStore(store, seal), Digests(seal.digest_keys)
     table, readiness = Table(config), Readiness()
     upstream = Upstream(config, transport or Transport())
     fleet, limits = make_fleet(config, metrics, alone=sessions is not None)
@@ -96,7 +96,7 @@ def create_app(
         table=table,
         fleet=fleet,
         upstream=upstream,
-        memory=Memory(opened, config, metrics, time.perf_counter, Digests(seal.digest_keys)),
+        memory=Memory(opened, config, metrics, time.perf_counter, digests),
         turns=count(),
         attempts=config.routing.attempts,
         max_turns=config.history.max_turns,
@@ -113,7 +113,7 @@ def create_app(
     )
     registries = partial(_gathered, metrics, metrics_directory)
 
-    desk = _desk(config, table, fleet, book, registries)
+    desk = _desk(config, table, fleet, book, registries, digests)
 
     return Litestar(
         route_handlers=[
@@ -129,7 +129,9 @@ def create_app(
     )
 
 
-def _desk(config: Config, table: Table, fleet: Fleet, book: Book, registry: Callable[[], CollectorRegistry]) -> Desk:
+def _desk(
+    config: Config, table: Table, fleet: Fleet, book: Book, registry: Callable[[], CollectorRegistry], digests: Digests
+) -> Desk:
     return Desk(
         config=lambda: config,
         table=lambda: table,
@@ -138,6 +140,7 @@ def _desk(config: Config, table: Table, fleet: Fleet, book: Book, registry: Call
         registry=registry,
         clock=time.monotonic,
         wall=time.time,
+        digests=digests,
     )
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from ipaddress import ip_network
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.config import Config, Encryption, Provider, RedisSessions, Target
+    from gateway.config import Config, Encryption, Prices, Provider, RedisSessions, Target
 
 
 def problems(config: Config) -> Iterator[str]:
     """Every mistake, in the order of the file."""
     yield from _server(config)
     yield from _keys(config)
+    yield from _management(config)
     yield from _sessions(config)
     yield from _routes(config)
 
@@ -119,6 +122,7 @@ def _routes(config: Config) -> Iterator[str]:
             yield f"models.{name}: at least one target."
         if "*" in name and (not name.endswith("*") or name.count("*") > 1):
             yield f"models.{name}: a wildcard is a `*` at the end."
+        yield from _prices(model.prices, f"models.{name}.prices")
         for i, target in enumerate(model.targets):
             yield from _target(config, name, target, f"models.{name}.targets[{i}]")
 
@@ -142,8 +146,29 @@ def _target(config: Config, name: str, target: Target, path: str) -> Iterator[st
         yield f"{path}.provider: there is no provider {target.provider!r}; {hint}"
     if target.weight < 1:
         yield f"{path}.weight: at least 1."
+    yield from _prices(target.prices, f"{path}.prices")
     if "*" in target.model and not name.endswith("*"):
         yield f"{path}.model: `*` needs a wildcard in the model's name."
+
+
+def _prices(prices: Prices | None, path: str) -> Iterator[str]:
+    for name in prices.__struct_fields__ if prices else ():
+        price = getattr(prices, name)
+        if price is not None and not 0 <= price < inf:
+            yield f"{path}.{name}: at least 0 dollars per million tokens."
+
+
+def _management(config: Config) -> Iterator[str]:
+    management = config.management
+    for i, cidr in enumerate(management.trusted_proxies):
+        try:
+            ip_network(cidr, strict=False)
+        except ValueError:
+            yield f"management.trusted_proxies[{i}]: an address or a network such as 10.0.0.0/8, not {cidr!r}."
+    if management.port is not None and not 0 <= management.port <= 65535:  # noqa: PLR2004 - TCP
+        yield f"management.port: a port is 0 to 65535, not {management.port}."
+    if management.port and management.port == config.server.port:
+        yield "management.port: leave it out to manage on server.port."
 
 
 def _at(config: object, path: str) -> object:

@@ -213,21 +213,43 @@ class Provider(_Base, frozen=True):
     timeouts: Timeouts = Timeouts()
 
 
+class Prices(_Base, frozen=True):
+    """Dollars per million tokens.
+
+    `cached` and `cache_write` are parts of the prompt, priced as `input` if absent; `reasoning` is a part of the
+    reply, priced as `output` if absent.
+    """
+
+    input: float
+    output: float
+    cached: float | None = None
+    cache_write: float | None = None
+    reasoning: float | None = None
+
+
 class Target(_Base, frozen=True):
-    """One way to serve a model. Lower `priority` first; a `*` in `model` is the asked name after the slash."""
+    """One way to serve a model. Lower `priority` first; a `*` in `model` is the asked name after the slash.
+
+    `prices`: where they are not the model's.
+    """
 
     provider: str
     model: str
     priority: int = 0
     weight: int = 1
+    prices: Prices | None = None
 
 
 class Model(_Base, frozen=True):
-    """A public model name's targets. `context_tokens`: how large a prompt they take, 0 if unknown."""
+    """A public model name's targets. `context_tokens`: how large a prompt they take, 0 if unknown.
+
+    Without `prices` the cost of a request is unknown.
+    """
 
     targets: tuple[Target, ...]
     context_tokens: int = 0
     max_output_tokens: int = 0
+    prices: Prices | None = None
 
 
 class Config(_Base, frozen=True):
@@ -244,9 +266,7 @@ class Config(_Base, frozen=True):
     models: dict[str, Model] = field(default_factory=dict)
 
 
-NOT_YET: dict[str, str] = {
-    "management.port": "a port of its own for management",
-}
+NOT_YET: dict[str, str] = {}
 """Settings that are accepted at their default only, until they are built."""
 
 

@@ -155,6 +155,7 @@ async def settle(turn: Open, reply: Reply, *, incomplete: bool = False, overflow
     turn.watch.done()
     answer, recall, memory = turn.answer, turn.recall, turn.gateway.memory
     turn.record.served(reply.usage, turn.watch.now - answer.started, incomplete=incomplete)
+    turn.record.priced(answer.target.prices)
     if recall is None or memory is None:
         return
     was = recall.pin.seat if recall.pin else None

@@ -7,7 +7,9 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gateway import __version__
+from gateway.config import Prices
 from gateway.conversation import Usage
+from gateway.routing.prices import cost_of
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640)
 FAST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
@@ -50,6 +52,7 @@ class Record(Struct, kw_only=True):
     upstream: float = 0.0
     store: float = 0.0
     usage: Usage | None = None
+    cost: float | None = None
     attempts: list[Attempt] = []
     dropped: tuple[str, ...] = ()
     session: str = ""
@@ -67,6 +70,10 @@ class Record(Struct, kw_only=True):
     def served(self, usage: Usage | None, upstream: float, *, incomplete: bool) -> None:
         """A provider answered, in so many seconds."""
         self.usage, self.upstream, self.incomplete = usage, upstream, incomplete
+
+    def priced(self, prices: Prices | None) -> None:
+        """What it cost in dollars; None stays where that is unknown."""
+        self.cost = cost_of(prices, self.usage)
 
 
 class Metrics:
@@ -117,6 +124,9 @@ class Metrics:
         self._tokens = histogram(
             "gen_ai_client_token_usage", "Tokens a request.", [*gen_ai, "gen_ai_token_type"], TOKENS
         )
+        spent = ["model", "provider", "owner"]
+        self._cost = counter("gateway_cost_dollars_total", "What served requests cost, where that is known.", spent)
+        self._unpriced = counter("gateway_unpriced_requests_total", "Served requests of unknown cost.", spent)
         self._server = histogram("gen_ai_server_request_duration_seconds", "The provider's time.", gen_ai, SECONDS)
         self._first = histogram("gen_ai_server_time_to_first_token_seconds", "To the first content.", gen_ai, SECONDS)
         self._per_token = histogram(
@@ -188,6 +198,11 @@ class Metrics:
         if record.first is not None:
             self._first.labels(*whose).observe(record.first)
         usage = record.usage
+        spent = (record.model, record.provider, record.owner)
+        if record.cost is None:
+            self._unpriced.labels(*spent).inc()
+        else:
+            self._cost.labels(*spent).inc(record.cost)
         if usage is None:
             return
         for kind, count in zip(

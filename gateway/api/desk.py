@@ -15,6 +15,7 @@ from gateway.config import Config
 from gateway.fleet.fleet import Fleet
 from gateway.ledger.book import Book
 from gateway.routing.table import Table
+from gateway.sessions.digest import PLAIN, Digests
 from gateway.sessions.store import SessionKey
 
 audit = logging.getLogger("gateway.audit")
@@ -33,8 +34,8 @@ class Desk(Struct, frozen=True, kw_only=True):
     """The gateway as its operator sees it.
 
     `config` and `table` give what is in force now. `registry` has the instruments of all workers of this server,
-    `clock` is the fleet's, `wall` Unix seconds. `reload` reads the configuration again, None if there is nothing to
-    read.
+    `clock` is the fleet's, `wall` Unix seconds. `digests` makes the sessions' digests.
+    `reload` reads the configuration again, None if there is nothing to read.
     """
 
     config: Callable[[], Config]
@@ -44,6 +45,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     registry: Callable[[], CollectorRegistry]
     clock: Callable[[], float]
     wall: Callable[[], float]
+    digests: Digests = PLAIN
     reload: Callable[[], Awaitable[Reloaded]] | None = None
 
 

@@ -1,6 +1,6 @@
 """The OpenAPI document of a router, and a page that shows it without scripts or anything from elsewhere."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -39,16 +39,16 @@ def document_of(router: Router, *, title: str, description: str) -> dict[str, An
     return Litestar([router], openapi_config=config, logging_config=None).openapi_schema.to_schema()
 
 
-def docs_routes(document: Mapping[str, Any]) -> list[HTTPRouteHandler]:
-    """Handlers for `/openapi.json` and `/docs`."""
-    page = "".join(_page(document, "openapi.json"))
+def docs_routes(document: Callable[[], dict[str, Any]]) -> list[HTTPRouteHandler]:
+    """Handlers for `/openapi.json` and `/docs`. The document is made when it is asked for."""
 
     @get("/openapi.json", include_in_schema=False, sync_to_thread=False, media_type="application/json")
     def openapi() -> dict[str, Any]:
-        return dict(document)
+        return document()
 
     @get("/docs", include_in_schema=False, sync_to_thread=False, media_type="text/html")
     def docs() -> Response[str]:
+        page = "".join(_page(document(), "openapi.json"))
         return Response(page, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
     return [openapi, docs]

@@ -8,7 +8,7 @@ out who knows the key.
 import asyncio
 import hmac
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final
@@ -35,6 +35,7 @@ _FORWARDED: Final = ("x-forwarded-for", "forwarded", "x-real-ip")
 _STATE: Final = "gateway_address"
 
 Connection = ASGIConnection[Any, Any, Any, Any]
+Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
@@ -71,20 +72,30 @@ def origin_of(connection: Connection, trusted: Networks) -> Origin:
     return Origin(address, certain=not told or _within(_peer(connection), trusted))
 
 
-class Guarded:
-    """A guard that lets only requests pass that carry the key.
+def guarded(digest: bytes, book: Book, trusted: Sequence[str] = ()) -> Guard:
+    """A guard that lets only requests pass that carry the key."""
+    door = _Door(digest, book, trusted)
+
+    async def check(connection: Connection, _: BaseRouteHandler) -> None:
+        await door.check(connection)
+
+    return check
+
+
+class _Door:
+    """Looks at every request.
 
     Raises GatewayError (UNAUTHENTICATED; RATE_LIMITED for an address that is locked out). The caller is not told
     whether the key was missing or wrong; the log is.
     """
 
-    def __init__(self, digest: bytes, book: Book, trusted: Sequence[str] = ()) -> None:
+    def __init__(self, digest: bytes, book: Book, trusted: Sequence[str]) -> None:
         self._digest = digest
         self._book = book
         self._trusted = [ip_network(cidr, strict=False) for cidr in trusted]
         self._slow: dict[str, asyncio.Lock] = {}
 
-    async def __call__(self, connection: Connection, _: BaseRouteHandler) -> None:
+    async def check(self, connection: Connection) -> None:
         origin = origin_of(connection, self._trusted)
         connection.state[_STATE] = origin.address
         strikes = await self._book.strikes(origin.address)

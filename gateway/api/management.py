@@ -2,18 +2,19 @@
 
 import logging
 import math
+from functools import cache
 from typing import Any
 
 from litestar import Request, Response, Router
 from litestar.datastructures import ResponseHeader
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ExceptionHandlersMap
 
 from gateway.api.desk import Desk
 from gateway.api.docs import docs_routes, document_of
-from gateway.api.guard import Connection, Guarded
+from gateway.api.guard import guarded
 from gateway.api.keys import KeysController
 from gateway.api.operations import Operations
 from gateway.api.selection import Ambiguous, wanted_filter
@@ -53,7 +54,7 @@ def management_router(store: SessionStore | None, desk: Desk, key: bytes | None,
     def router(*more: HTTPRouteHandler) -> Router:
         return Router(
             PATH,
-            route_handlers=[guarded(), *more],
+            route_handlers=[behind(), *more],
             dependencies={
                 "store": Provide(provide_store, sync_to_thread=False),
                 "dialects": Provide(lambda: dialects, sync_to_thread=False),
@@ -63,21 +64,20 @@ def management_router(store: SessionStore | None, desk: Desk, key: bytes | None,
             response_headers=[ResponseHeader(name="Cache-Control", value="no-store")],
         )
 
-    def guarded() -> Router:
+    def behind() -> Router:
         transfer = Router(
             "/",
             route_handlers=[export_sessions, import_sessions],
             dependencies={"wanted": Provide(wanted_filter)},
         )
         literal = [named(name) for name in ("cleanup", "export", "import")]
-        guarded_by = Guarded(key, desk.book, desk.config().management.trusted_proxies)
-
-        async def guard(connection: Connection, handler: BaseRouteHandler) -> None:
-            await guarded_by(connection, handler)  # a function, since routers copy objects, and all that they refer to
-
+        guard = guarded(key, desk.book, desk.config().management.trusted_proxies)
         return Router("/", route_handlers=[Sessions, *literal, transfer, Operations, KeysController], guards=[guard])
 
-    document = document_of(router(), title="Gateway management", description=_ABOUT)
+    @cache
+    def document() -> dict[str, Any]:
+        return document_of(router(), title="Gateway management", description=_ABOUT)
+
     return router(*docs_routes(document))
 
 

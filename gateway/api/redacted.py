@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 HIDDEN = "***"
-_SECRET = {"key", "sha256", "sentinel_password"}
+_SECRET = {"key", "secret", "sha256", "sentinel_password"}
 _VALUES = {"headers", "query"}
 _USER = re.compile(r"(?<=://)[^/@\s]*(?=@)")
 
@@ -15,12 +15,12 @@ def redacted(value: Any) -> Any:  # noqa: ANN401 - a URL, or a whole configurati
     """A URL without user and password; a configuration without keys, hashes, passwords, header and query values."""
     if isinstance(value, str):
         return _USER.sub(HIDDEN, value)
-    return _shown(msgspec.to_builtins(value, enc_hook=_number))
+    return _shown(msgspec.to_builtins(value, enc_hook=_plain))
 
 
-def _number(value: Any) -> int | float:  # noqa: ANN401 - a duration or a size
-    """Durations are seconds, sizes bytes."""
-    return int(value) if isinstance(value, int) else float(value)
+def _plain(value: object) -> int | float:
+    """Sizes are whole numbers of bytes, durations seconds."""
+    return int(value) if isinstance(value, int) else float(str(value))
 
 
 def _shown(value: Any, name: str = "") -> Any:  # noqa: ANN401 - JSON

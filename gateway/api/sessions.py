@@ -24,7 +24,7 @@ from gateway.api.selection import (
 from gateway.api.transcript import Dialects, Session, Transcript, session_of, transcript_of
 from gateway.errors import GatewayError, Kind
 from gateway.sessions import store as stored
-from gateway.sessions.making import fork_of, session_from, with_context
+from gateway.sessions.making import fork_of, redigested, session_from, with_context
 from gateway.sessions.store import Patch, Pin, SessionKey, SessionStore
 
 LARGEST_PAGE = 1000
@@ -164,6 +164,7 @@ class Sessions(Controller):
         ttl = float(desk.config().sessions.ttl) if data.ttl is None else data.ttl
         now = int(desk.wall() * 1000)
         made = session_from(key, dialects[data.dialect], data.messages, now=now, ttl=ttl)
+        made = redigested(made, desk.digests)
         if data.pin is not None:
             made = msgspec.structs.replace(made, head=msgspec.structs.replace(made.head, pin=_pin(desk, data.pin)))
         return await _made(request, store, with_context(made, data.user_context), "session created")

@@ -31,7 +31,10 @@ class Tokens(Struct, frozen=True):
 
 
 class Metadata(Struct, frozen=True, kw_only=True):
-    """What is known of a session beside its messages. Names are None until there is one."""
+    """What is known of a session beside its messages. Names are None until there is one.
+
+    `cost` is in dollars, None as long as no turn has a known one; it leaves `unpriced_turns` out.
+    """
 
     preferred_provider: str | None
     last_provider: str | None
@@ -40,6 +43,8 @@ class Metadata(Struct, frozen=True, kw_only=True):
     total_messages: int
     total_tokens: int
     usage: Tokens
+    cost: float | None
+    unpriced_turns: int
     user_context: dict[str, Any]
 
 
@@ -61,7 +66,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """One message. Only replies have `provider` and `model`; a turn's `tokens_used` stand at its last message.
+    """One message. Only replies have `provider` and `model`; a turn's `tokens_used` and `cost` stand at its end.
 
     So do `usage`, what `tokens_used` is made of, and `elapsed_ms`, the turn's time from question to end of reply.
     `incomplete`: the reply was cut short. `replaced`: the turn took the place of so many others. Turn 0 is what stands
@@ -74,6 +79,7 @@ class Line(Struct, frozen=True, kw_only=True):
     model: str | None = None
     timestamp: str | None = None
     tokens_used: int | None = None
+    cost: float | None = None
     turn: int = 0
     incomplete: bool = False
     replaced: int = 0
@@ -134,6 +140,8 @@ def _fields(head: Head) -> dict[str, Any]:
             total_messages=head.totals.messages,
             total_tokens=_total(usage),
             usage=_tokens(usage),
+            cost=head.totals.cost if head.totals.turns > head.totals.unpriced else None,
+            unpriced_turns=head.totals.unpriced,
             user_context=msgspec.json.decode(head.context, type=dict[str, Any]),
         ),
     }
@@ -158,7 +166,8 @@ def _lines(number: int, turn: Turn, dialects: Dialects) -> Iterator[Line]:
     if lines:
         lines[-1] = replace(lines[-1], elapsed_ms=turn.elapsed)
     if lines and turn.usage is not None:
-        lines[-1] = replace(lines[-1], tokens_used=_total(turn.usage), usage=_tokens(turn.usage))
+        usage = _tokens(turn.usage)
+        lines[-1] = replace(lines[-1], tokens_used=_total(turn.usage), usage=usage, cost=turn.cost)
     yield from lines
 
 

@@ -16,7 +16,7 @@ from gateway.api.desk import AnyDesk, AnyRequest, note
 from gateway.api.selection import Filter, Owner, Store
 from gateway.api.sessions import Wanted
 from gateway.errors import GatewayError, Kind
-from gateway.sessions.digest import PLAIN
+from gateway.sessions.digest import PLAIN, Digests
 from gateway.sessions.making import redigested
 from gateway.sessions.store import Session, SessionKey, SessionStore
 from gateway.sessions.transfer import line_of, read_line
@@ -77,6 +77,7 @@ async def export_sessions(
 async def import_sessions(
     request: AnyRequest,
     store: Store,
+    desk: AnyDesk,
     existing: Annotated[
         Literal["refuse", "skip", "replace"], QueryParameter(description="What becomes of sessions that are there.")
     ] = "refuse",
@@ -85,7 +86,7 @@ async def import_sessions(
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
         await _receive(request, file)
         await _checked(store, file, existing)
-        done = await _written(store, file, existing)
+        done = await _written(store, desk.digests, file, existing)
     note("sessions imported", request, imported=done.imported, skipped=done.skipped, replaced=done.replaced)
     return done
 
@@ -161,11 +162,11 @@ async def _checked(store: SessionStore, file: IO[bytes], existing: str) -> None:
         raise GatewayError(Kind.CONFLICT, message, code="session_exists")
 
 
-async def _written(store: SessionStore, file: IO[bytes], existing: str) -> Imported:
+async def _written(store: SessionStore, digests: Digests, file: IO[bytes], existing: str) -> Imported:
     imported = skipped = replaced = 0
     lines = _lines(file)
     while (found := await asyncio.to_thread(_read, lines)) is not None:
-        _, session = found
+        session = redigested(found[1], digests) if digests.keyed else found[1]
         key = session.head.key
         if await store.write(key, session):
             imported += 1

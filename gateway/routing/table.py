@@ -29,6 +29,7 @@ class Target(Struct, frozen=True, kw_only=True):
     key: str = ""
     priority: int = 0
     weight: int = 1
+    prices: config.Prices | None = None
     context_tokens: int = 0
     max_output_tokens: int = 0
     concurrency: int = 0
@@ -119,6 +120,7 @@ def _targets(configuration: config.Config, model: config.Model) -> Iterator[Targ
                 key=credential.key,
                 priority=target.priority,
                 weight=target.weight * credential.weight,
+                prices=target.prices or model.prices,
                 context_tokens=model.context_tokens,
                 max_output_tokens=model.max_output_tokens,
                 concurrency=credential.concurrency,

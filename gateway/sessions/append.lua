@@ -7,7 +7,7 @@
 --      7  ttl in ms   8  max_age in ms   9  max_turns   10  max_bytes
 --      11 the turn   12 its mark
 --      13 the pin: keep, set or drop   14 the pin that was read, empty for none   15 the new pin
---      16 cost   17 to 22  what is added to the sums: messages, input, output, cached, written, reasoning
+--      16 cost, empty if it is unknown   17 to 22  what is added to the sums: messages, input, output, cached, written, reasoning
 --      23 owner   24 user   25 id
 --      26 1: the turn ran under the lease   27 the body's digest, empty if it ran under no retry key
 --      28 milliseconds the retry key is kept, 0 if the turn is incomplete
@@ -160,7 +160,10 @@ put('next', whole(number + 1))
 put('size', whole(size))
 put('updated', whole(now))
 put('turns', whole((tonumber(h[12]) or 0) + 1))
-put('cost', string.format('%.17g', (tonumber(h[13]) or 0) + tonumber(ARGV[16])))
+put('cost', string.format('%.17g', (tonumber(h[13]) or 0) + (tonumber(ARGV[16]) or 0)))
+if ARGV[16] == '' then
+  put('unpriced', whole((tonumber(redis.call('HGET', key, 'unpriced')) or 0) + 1))
+end
 for i, name in ipairs(SUMS) do
   put(name, whole((tonumber(h[14 + i]) or 0) + tonumber(ARGV[16 + i])))
 end

@@ -24,6 +24,11 @@ class Digests:
     def __init__(self, keys: Sequence[bytes] = ()) -> None:
         self._keys = (*keys, b"")
 
+    @property
+    def keyed(self) -> bool:
+        """Whether digests are made with a key."""
+        return bool(self._keys[0])
+
     def of(self, messages: Iterable[Message]) -> bytes:
         """16 bytes for messages that stand together: one side of a turn."""
         return _keyed(_content(messages), self._keys[0])

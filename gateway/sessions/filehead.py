@@ -58,5 +58,6 @@ def _sum(totals: Totals, append: Append) -> Totals:
             usage.cache_write + one.cache_write,
             usage.reasoning + one.reasoning,
         ),
-        cost=totals.cost + append.cost,
+        cost=totals.cost + (append.cost or 0.0),
+        unpriced=totals.unpriced + (append.cost is None),
     )

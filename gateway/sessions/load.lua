@@ -16,7 +16,7 @@
 local FIELDS = {
   'v', 'gen', 'rev', 'first', 'next', 'size', 'created', 'updated', 'cut', 'resends', 'replaced',
   'owner', 'user', 'id', 'system', 'preamble', 'tools', 'pin', 'last', 'context',
-  'turns', 'messages', 'input', 'output', 'cached', 'written', 'reasoning', 'cost', 'kept',
+  'turns', 'messages', 'input', 'output', 'cached', 'written', 'reasoning', 'cost', 'kept', 'unpriced',
 }
 local CHUNK = 500
 

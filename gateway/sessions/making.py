@@ -90,6 +90,8 @@ def redigested(session: Session, digests: Digests) -> Session:
 
 
 def _redigested(turn: Turn, mark: Mark, digests: Digests) -> Mark:
+    if not {turn.question.dialect, turn.reply.dialect} <= DIALECTS.keys():
+        return mark
     asked = _decoded(turn.question)
     prefill = [message for message in asked if message.role == "assistant"]
     answered = tuple(part for message in _decoded(turn.reply) for part in message.parts)
@@ -107,7 +109,7 @@ def with_context(session: Session, context: dict[str, Any]) -> Session:
 
 def _copied(turns: dict[int, Turn]) -> Totals:
     messages = sum(len(turn.question.messages) + len(turn.reply.messages) for turn in turns.values())
-    return Totals(turns=len(turns), messages=messages, usage=Usage())
+    return Totals(turns=len(turns), messages=messages, usage=Usage(), unpriced=len(turns))
 
 
 def _runs(dialect: Dialect, raws: Sequence[bytes]) -> list[_Run]:

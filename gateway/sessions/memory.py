@@ -17,6 +17,7 @@ from gateway.dialects.dialect import Dialect, Request
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, SessionLimit, StoreError, StoreUnavailable
 from gateway.metrics import Metrics, Record
+from gateway.routing.prices import cost_of
 from gateway.routing.table import Target
 from gateway.sessions.digest import PLAIN, Digests
 from gateway.sessions.fitting import Fitted, turn_tokens
@@ -323,6 +324,7 @@ class Memory:
             elapsed=round(answered.elapsed * 1000),
             incomplete=answered.incomplete,
             replaced=aligned.replaced,
+            cost=cost_of(answered.target.prices, answered.reply.usage),
         )
         head = recall.head
         return Append(
@@ -341,6 +343,7 @@ class Memory:
             pin=answered.pin,
             pin_was=recall.pin,
             messages=len(aligned.question) + len(said),
+            cost=turn.cost,
             since=None if recall.loaded is None else self._clock() - recall.loaded,
             reserved=recall.hold.reservation if recall.hold else None,
         )

@@ -73,6 +73,7 @@ def _head(key: SessionKey, head: Head, generation: str, size: int) -> Iterator[F
         "turns": totals.turns,
         "messages": totals.messages,
         "cost": repr(totals.cost),
+        "unpriced": totals.unpriced or None,
         "input": usage.input,
         "output": usage.output,
         "cached": usage.cached,

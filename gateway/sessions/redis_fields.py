@@ -58,7 +58,7 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
         pin,
         codec.encode(append.pin_was) if append.pin_was is not None else b"",
         codec.encode(append.pin) if append.pin is not None else b"",
-        append.cost,
+        "" if append.cost is None else append.cost,
         append.messages,
         usage.input,
         usage.output,
@@ -114,7 +114,7 @@ def read_session(reply: list[Any]) -> tuple[Session, int]:
 def _head(fields: list[Any], expires: int) -> Head:
     codec.refuse_newer(int(fields[0]))
     system, preamble, tools, pin, last, context = fields[14:20]
-    turns, messages, *usage, cost, kept = fields[20:]
+    turns, messages, *usage, cost, kept, unpriced = fields[20:]
     input_, output, cached, written, reasoning = map(int, usage)
     return Head(
         key=SessionKey(fields[11].decode(), fields[12].decode(), fields[13].decode()),
@@ -138,6 +138,7 @@ def _head(fields: list[Any], expires: int) -> Head:
             messages=int(messages),
             usage=Usage(input_, output, cached, written, reasoning),
             cost=float(cost),
+            unpriced=int(unpriced or 0),
         ),
         context=Raw(context or b"{}"),
         kept=int(kept or 0),

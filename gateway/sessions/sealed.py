@@ -9,11 +9,11 @@ from base64 import b85decode, b85encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, Literal, TypeVar
 
+import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 
 from gateway.conversation import Said
-from gateway.sessions.digest import Digests
-from gateway.sessions.making import redigested
 from gateway.sessions.sealing import LONG, MAGIC, Seal
 from gateway.sessions.store import (
     Append,
@@ -34,7 +34,8 @@ from gateway.sessions.store import (
 T = TypeVar("T")
 
 _SEALED: Final = "\0sealed"
-"""Stands in the place of the id of a call, which never looks like it."""
+"""Stands in the place of the id of a call, and of a name in the context; neither looks like it."""
+_SEALED_JSON: Final = b'{"\\u0000sealed"'
 _HEAD: Final = ("system", "preamble", "tools")
 
 
@@ -65,16 +66,19 @@ class SealedStore:
     async def append(self, key: SessionKey, append: Append) -> Appended:
         if self._seal.active:
             turn, given = append.turn, append
-            append = await _run(_size(turn), lambda: self._sealed(given, key))
+            append = await _run(_size(turn), lambda: self._sealed(given, key.tag))
         return await self._store.append(key, append)
 
     async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
-        if self._seal.digest_keys:
-            session = redigested(session, Digests(self._seal.digest_keys))
         if self._seal.active:
-            size, given = sum(map(_size, session.turns.values())), session
-            session = await _run(size, lambda: self._sealed_whole(given, key))
+            size, whole = sum(map(_size, session.turns.values())), session
+            session = await _run(size, lambda: self._sealed_session(whole, key.tag))
         return await self._store.write(key, session, over=over)
+
+    async def patch(self, key: SessionKey, patch: Patch) -> bool:
+        if self._seal.active and patch.context is not None:
+            patch = replace(patch, context=self._seal_context(patch.context, key.tag))
+        return await self._store.patch(key, patch)
 
     async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
         return await self._open_turns(await self._store.turns(key, first=first, count=count), key.tag)
@@ -118,9 +122,6 @@ class SealedStore:
     def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:
         return self._store.scan(owner)
 
-    async def patch(self, key: SessionKey, patch: Patch) -> bool:
-        return await self._store.patch(key, patch)
-
     async def count(self, owner: str | None = None, *, since: int = 0) -> int:
         return await self._store.count(owner, since=since)
 
@@ -132,26 +133,40 @@ class SealedStore:
 
     # ------------------------------------------------------------ sealing and opening
 
-    def _sealed(self, append: Append, key: SessionKey) -> Append:
-        tag = key.tag
-        turn, mark = self._seal_turn(append.turn, tag), self._seal_mark(append.mark, tag)
-        return replace(append, turn=turn, mark=mark, **self._seal_head(append, tag))
+    def _sealed(self, append: Append, tag: str) -> Append:
+        said = {
+            name: self._seal_said(given, tag, name) for name in _HEAD if (given := getattr(append, name)) is not None
+        }
+        return replace(append, turn=self._seal_turn(append.turn, tag), mark=self._seal_mark(append.mark, tag), **said)
 
-    def _sealed_whole(self, session: Session, key: SessionKey) -> Session:
-        tag = key.tag
+    def _sealed_session(self, session: Session, tag: str) -> Session:
+        head = session.head
+        said = {name: self._seal_said(given, tag, name) for name in _HEAD if (given := getattr(head, name)) is not None}
         return Session(
-            head=replace(session.head, **self._seal_head(session.head, tag)),
+            head=replace(head, context=self._seal_context(head.context, tag), **said),
             marks={number: self._seal_mark(mark, tag) for number, mark in session.marks.items()},
             turns={number: self._seal_turn(turn, tag) for number, turn in session.turns.items()},
         )
 
-    def _seal_head(self, whole: Append | Head, tag: str) -> dict[str, Said]:
-        given = {name: getattr(whole, name) for name in _HEAD}
-        return {name: self._seal_said(said, tag, name) for name, said in given.items() if said is not None}
-
     def _seal_turn(self, turn: Turn, tag: str) -> Turn:
-        question = self._seal_said(turn.question, tag, "question")
-        return replace(turn, question=question, reply=self._seal_said(turn.reply, tag, "reply"))
+        return replace(
+            turn,
+            question=self._seal_said(turn.question, tag, "question"),
+            reply=self._seal_said(turn.reply, tag, "reply"),
+        )
+
+    def _seal_context(self, context: Raw, tag: str) -> Raw:
+        """It is a JSON object in the store, too."""
+        if bytes(context) == b"{}":
+            return context
+        (sealed,) = self._seal.seal((bytes(context),), f"{tag}.context")
+        return Raw(msgspec.json.encode({_SEALED: b85encode(sealed).decode()}))
+
+    def _open_context(self, context: Raw, tag: str) -> Raw:
+        if not bytes(context).startswith(_SEALED_JSON):
+            return context
+        sealed = msgspec.json.decode(context, type=dict[str, str])[_SEALED]
+        return Raw(self._seal.open((b85decode(sealed),), f"{tag}.context")[0])
 
     def _seal_said(self, said: Said, tag: str, what: str) -> Said:
         return replace(said, messages=self._seal.seal(said.messages, f"{tag}.{what}"))
@@ -164,15 +179,14 @@ class SealedStore:
         (sealed,) = self._seal.seal(flat, f"{tag}.calls")
         return replace(mark, calls=((_SEALED, b85encode(sealed).decode()),))
 
-    def _open_said(self, said: Said | None, tag: str, what: str) -> Said | None:
-        return None if said is None else replace(said, messages=self._seal.open(said.messages, f"{tag}.{what}"))
+    def _open_said(self, said: Said, tag: str, what: str) -> Said:
+        return replace(said, messages=self._seal.open(said.messages, f"{tag}.{what}"))
 
     def _open_head(self, head: Head) -> Head:
-        if head.system is None and head.preamble is None and head.tools is None:
-            return head
         tag = head.key.tag
-        opened = {name: self._open_said(getattr(head, name), tag, name) for name in _HEAD}
-        return replace(head, **opened)
+        opened = {name: self._open_said(said, tag, name) for name in _HEAD if (said := getattr(head, name)) is not None}
+        context = self._open_context(head.context, tag)
+        return replace(head, context=context, **opened) if opened or context is not head.context else head
 
     def _open_mark(self, mark: Mark, tag: str) -> Mark:
         if not mark.calls or mark.calls[0][0] != _SEALED:

@@ -52,7 +52,8 @@ class Turn(Struct, frozen=True, kw_only=True):
     """One turn, whole: what the client said, what was answered, by whom.
 
     `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds.
-    `stop` is a value of conversation.Stop. `replaced`: it took the place of so many stored turns.
+    `stop` is a value of conversation.Stop. `replaced`: it took the place of so many stored turns. `cost` is in
+    dollars, None if it is unknown.
     """
 
     question: Said
@@ -64,6 +65,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     incomplete: bool = False
     replaced: int = 0
     format: int = FORMAT
+    cost: float | None = None
 
 
 class Pin(Struct, frozen=True, array_like=True):
@@ -79,12 +81,16 @@ class Pin(Struct, frozen=True, array_like=True):
 
 
 class Totals(Struct, frozen=True, kw_only=True):
-    """Sums over the session's life, trimmed turns included, replaced ones too: they were paid for."""
+    """Sums over the session's life, trimmed turns included, replaced ones too: they were paid for.
+
+    `cost` is in dollars and leaves out `unpriced` turns, whose cost is unknown.
+    """
 
     turns: int = 0
     messages: int = 0
     usage: Usage = Usage()
     cost: float = 0.0
+    unpriced: int = 0
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -172,7 +178,7 @@ class Append(Struct, frozen=True, kw_only=True):
     `since` is how many seconds ago the load was that found nothing: a session that was deleted before may be made
     anew; None means that it is not known. `pin` is set if the session's pin still equals `pin_was` (compare and set);
     None keeps it. `drop_pin` with the
-    same comparison removes it.
+    same comparison removes it. `cost` None: it is unknown.
     `reserved` is the reservation that the turn runs under. The append ends it in the same step: the lease is free, and
     the retry key leads to this turn, or is free again if the turn is `incomplete`.
     """
@@ -193,7 +199,7 @@ class Append(Struct, frozen=True, kw_only=True):
     pin_was: Pin | None = None
     drop_pin: bool = False
     messages: int = 0
-    cost: float = 0.0
+    cost: float | None = 0.0
     since: float | None = None
     reserved: Reservation | None = None
 

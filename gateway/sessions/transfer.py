@@ -60,6 +60,7 @@ class Summed(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     messages: int = 0
     usage: Counted = Counted()
     cost: float = 0.0
+    unpriced: int = 0
 
 
 class Told(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -74,6 +75,7 @@ class Told(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     at: int = 0
     elapsed: int = 0
     incomplete: bool = False
+    cost: float | None = None
 
 
 class Seat(Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,7 +141,9 @@ def line_of(session: Session) -> bytes:
         tools=_spoken(head.tools),
         pin=Seat(head.pin.provider, head.pin.credential) if head.pin else None,
         last=Served(head.last.provider, head.last.model) if head.last else None,
-        totals=Summed(head.totals.turns, head.totals.messages, _counted(head.totals.usage), head.totals.cost),
+        totals=Summed(
+            head.totals.turns, head.totals.messages, _counted(head.totals.usage), head.totals.cost, head.totals.unpriced
+        ),
         user_context=Raw(context),
         turns=tuple(
             _told(number, session.turns[number], session.marks[number]) for number in range(head.first, head.next)
@@ -171,6 +175,7 @@ def _told(number: int, turn: Turn, mark: Mark) -> Told:
         at=turn.at,
         elapsed=turn.elapsed,
         incomplete=turn.incomplete,
+        cost=turn.cost,
         mark=Marked(
             mark.question.hex(),
             mark.reply.hex(),
@@ -215,7 +220,11 @@ def _session(line: Line) -> Session:
         pin=Pin(line.pin.provider, line.pin.credential) if line.pin else None,
         last=Origin(line.last.provider, line.last.model) if line.last else None,
         totals=Totals(
-            turns=line.totals.turns, messages=line.totals.messages, usage=_usage(usage), cost=line.totals.cost
+            turns=line.totals.turns,
+            messages=line.totals.messages,
+            usage=_usage(usage),
+            cost=line.totals.cost,
+            unpriced=line.totals.unpriced,
         ),
         context=Raw(bytes(line.user_context)),
     )
@@ -233,6 +242,7 @@ def _turn(told: Told) -> Turn:
         at=told.at,
         elapsed=told.elapsed,
         incomplete=told.incomplete,
+        cost=told.cost,
     )
 
 
