@@ -32,7 +32,7 @@ export const until = (text) => span((new Date(text) - Date.now()) / 1000);
 /** A latency in seconds: `840 ms`, `1.4 s`, `2 min`. */
 export function latency(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "–";
-  if (seconds < 0.001) return `${(seconds * 1000).toFixed(1)} ms`;
+  if (seconds < 0.001) return "< 1 ms";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.round(seconds)} s`;
   return span(seconds);
@@ -43,6 +43,9 @@ export function rate(number) {
   if (Number.isInteger(number)) return short(number);
   return number < 10 ? number.toFixed(number < 1 ? 2 : 1) : short(number);
 }
+
+/** Dollars; small sums keep what counts. */
+export const dollars = (sum) => `$${sum >= 1 ? sum.toFixed(2) : sum.toPrecision(2)}`;
 
 export function bytes(number) {
   if (number < 1024) return `${number} B`;

@@ -3,7 +3,7 @@
 import { gateway, metrics } from "./api.js";
 import { chart } from "./chart.js";
 import { h } from "./dom.js";
-import { count, latency, rate, short } from "./format.js";
+import { count, dollars, latency, rate, short } from "./format.js";
 import { grown, quantile, reading, since } from "./metrics.js";
 import { failed } from "./ui.js";
 
@@ -98,7 +98,7 @@ class Traffic {
     const sums = [
       ["Sessions alive", active === null || active === undefined ? null : `about ${short(active)}`], ["Requests", short(last.requests)], ["Failed", short(last.errors)],
       ["Fail-overs", short(last.failovers)], ["Tokens in", short(last.input)], ["Tokens out", short(last.output)],
-      ["Cost", cost === null || cost === undefined ? null : `$${cost.toFixed(2)}`], ["Without memory", last.stateless ? short(last.stateless) : null],
+      ["Cost", cost === null || cost === undefined ? null : dollars(cost)], ["Without memory", last.stateless ? short(last.stateless) : null],
     ].filter(([, value]) => value !== null);
     this.sums.replaceChildren(...sums.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
     this.rows(last);

@@ -2,7 +2,7 @@
 
 import { sessions } from "./api.js";
 import { button, h, icon } from "./dom.js";
-import { ago, count, hour, latency, many, moment, short, until } from "./format.js";
+import { ago, count, dollars, hour, latency, many, moment, short, until } from "./format.js";
 import { contentOf } from "./parts.js";
 import { dialog, failed, field, toast } from "./ui.js";
 
@@ -45,8 +45,16 @@ class Transcript {
     }
     this.host.found(this.whole);
     this.draw();
-    this.body.scrollTop = this.body.scrollHeight;
+    this.toEnd();
     this.title.focus({ preventScroll: true });
+  }
+
+  low() {
+    return this.body.scrollHeight - this.body.scrollTop - this.body.clientHeight < 80;
+  }
+
+  toEnd() {
+    this.body.scrollTop = this.body.scrollHeight;
   }
 
   newest({ first_turn, last_turn }) {
@@ -83,6 +91,10 @@ class Transcript {
 
   draw() {
     this.body = h("div", { class: "talk", tabindex: "0", role: "region", "aria-label": "Conversation" });
+    // Images arrive late: who reads the end stays there.
+    let atEnd = true;
+    this.body.addEventListener("scroll", () => (atEnd = this.low()));
+    this.body.addEventListener("load", () => atEnd && this.toEnd(), true);
     this.pane.replaceChildren(this.head(), this.body);
     this.fillBody();
   }
@@ -127,7 +139,7 @@ class Transcript {
       ["Created", moment(created_at)], ["Last used", moment(updated_at)], ["Ends", moment(expires_at)],
       ["Stored turns", last_turn < first_turn ? "none" : `${first_turn} to ${last_turn}`], ["Messages", count(about.total_messages)],
       ["Tokens in", `${count(usage.input)}, of these ${count(usage.cached)} cached`], ["Tokens out", `${count(usage.output)}, of these ${count(usage.reasoning)} reasoning`],
-      typeof about.cost === "number" && ["Cost", `$${about.cost.toFixed(4)}`],
+      typeof about.cost === "number" && ["Cost", `${dollars(about.cost)}${about.unpriced_turns ? `, without ${many(about.unpriced_turns, "turn")} of unknown price` : ""}`],
     ].filter(Boolean);
     return h("details", { class: "facts" }, h("summary", null, "Details"),
       h("dl", null, rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
@@ -174,7 +186,8 @@ class Transcript {
     const tokens = usage ? `${short(usage.input)} in${usage.cached ? ` (${short(usage.cached)} cached)` : ""}, ${short(usage.output)} out${usage.reasoning ? ` (${short(usage.reasoning)} reasoning)` : ""}`
       : last?.tokens_used ? `${short(last.tokens_used)} tokens` : "";
     const items = [reply?.model && h("span", null, h("b", null, reply.model), ` ${reply.provider ?? ""}`), tokens && h("span", { title: "Tokens" }, tokens),
-      last?.elapsed_ms !== null && last?.elapsed_ms !== undefined && h("span", { title: "From question to end of reply" }, latency(last.elapsed_ms / 1000))];
+      last?.elapsed_ms !== null && last?.elapsed_ms !== undefined && h("span", { title: "From question to end of reply" }, latency(last.elapsed_ms / 1000)),
+      typeof last?.cost === "number" && h("span", { title: "Cost" }, dollars(last.cost))];
     return items.filter(Boolean);
   }
 
@@ -204,7 +217,7 @@ class Transcript {
 
   async refresh() {
     if (!this.whole) return this.begin();
-    const low = this.body.scrollHeight - this.body.scrollTop - this.body.clientHeight < 80;
+    const low = this.low();
     try {
       const known = Math.max(...this.lines.keys(), 0);
       await this.read(Math.max(this.whole.first_turn, known - PAGE + 1, 1), 2 * PAGE);
@@ -218,7 +231,7 @@ class Transcript {
     }
     this.redrawHead();
     this.fillBody();
-    if (low) this.body.scrollTop = this.body.scrollHeight;
+    if (low) this.toEnd();
     this.host.found(this.whole);
   }
 
