@@ -36,6 +36,7 @@ from gateway.api.setup import Current, Setup
 from gateway.api.work import Work
 from gateway.ask import Gateway
 from gateway.config import Config
+from gateway.console.routes import console_router
 from gateway.credentials import Credentials
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
@@ -113,6 +114,7 @@ def create_app(
             own_sessions_router(shared.opened, worker.current, DIALECTS),
             management_router(shared.opened, worker.desk(registries), digest_of(config.management), DIALECTS),
             *probes(worker.work, shared.store, registries, worker.needs_store),
+            console_router(managed=digest_of(config.management) is not None),
         ],
         lifespan=[worker.lifespan],
         openapi_config=None,
