@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup tools check test panels cov dev lock faults
+.PHONY: setup tools check test panels cov dev lock faults agents
 
 setup: .venv/done
 
@@ -41,3 +41,7 @@ dev: setup
 lock:
 	uv pip compile -q --universal --python-version 3.11 --extra test --extra lint --extra deploy pyproject.toml \
 	  --no-header --no-emit-index-url --no-annotate -o requirements-dev.txt
+
+# Coding agents through a gateway: AGENTS is a folder with `npm install @anthropic-ai/claude-code @openai/codex node@22`.
+agents: setup
+	$(PY) -m tests.clients.agents $(AGENTS)

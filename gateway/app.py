@@ -23,11 +23,14 @@ from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway import logs
 from gateway.api.auth import Callers
+from gateway.api.conversations import Conversations
+from gateway.api.extras import extra_routes
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
 from gateway.api.own_sessions import own_sessions_router
 from gateway.api.probes import probes
+from gateway.api.responses import Responses
 from gateway.api.setup import Current, Setup
 from gateway.api.work import Work
 from gateway.ask import Gateway
@@ -100,7 +103,8 @@ def create_app(
     registries = partial(_gathered, metrics, metrics_directory)
     app = Litestar(
         route_handlers=[
-            *_data_plane(inference, Models(worker.current)),
+            *_data_plane(inference, Models(worker.current), Responses(shared.opened, worker.current)),
+            Conversations(shared.opened, worker.current).route(),
             own_sessions_router(shared.opened, worker.current, DIALECTS),
             management_router(shared.opened, _management_key(config), DIALECTS),
             *probes(worker.work, shared.store, registries, worker.needs_store),
@@ -192,11 +196,13 @@ def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> 
     return tell
 
 
-def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
+def _data_plane(inference: Inference, models: Models, responses: Responses) -> Iterator[ASGIRouteHandler]:
     for name, path in POSTS.items():
-        yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]))
+        other = responses.serve if name == "openai_responses" else None
+        yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]), other)
     for path in MODELS:
         yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
+    yield from extra_routes(inference)
 
 
 def _management_key(config: Config) -> bytes | None:

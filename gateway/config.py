@@ -170,6 +170,15 @@ class History(_Base, frozen=True):
     max_turns: int = 200
 
 
+class Responses(_Base, frozen=True):
+    """Responses that are stored without a session's header, so that `previous_response_id` and `GET` find them.
+
+    `store` always: unless the client says `store: false`, as at the vendor. asked: only where it says `store: true`.
+    """
+
+    store: Literal["always", "asked"] = "always"
+
+
 class Routing(_Base, frozen=True):
     """How a target is chosen and how often another one is tried.
 
@@ -266,6 +275,7 @@ class Config(_Base, frozen=True):
     management: Management = Management()
     sessions: Sessions = Sessions()
     history: History = History()
+    responses: Responses = Responses()
     routing: Routing = Routing()
     streaming: Streaming = Streaming()
     providers: dict[str, Provider] = field(default_factory=dict)
