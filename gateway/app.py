@@ -169,7 +169,7 @@ class _Worker:
         try:
             yield
         finally:
-            self.work.draining = True
+            self.work.leaving = self.work.draining = True
             watching.cancel()
             await self._wires.aclose()
             for part in (self._credentials, self._shared.book, limits, fleet, store, self._lines):

@@ -47,6 +47,9 @@ class Server(_Base, frozen=True):
     """Where and how the gateway listens.
 
     `cors_origins`: web pages that may call it from a browser, each as `https://host[:port]`, or `*` for every one.
+
+    At a stop readiness says no at once; requests are still served for `shutdown_delay`, so that balancers notice first.
+    What is under way then has `shutdown_grace`.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +57,7 @@ class Server(_Base, frozen=True):
     workers: int = 1
     max_body: Size = Size(32 << 20)
     max_concurrency: int = 2000
+    shutdown_delay: Duration = Duration(0)
     shutdown_grace: Duration = Duration(60)
     cors_origins: tuple[str, ...] = ()
 
