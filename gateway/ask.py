@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Protocol
 
 import httpx
-from msgspec import Struct
+from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from gateway.conversation import Event, Failed, Reply
 from gateway.dialects.dialect import Dialect, RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
+from gateway.dialects.openai_responses.relabel import Relabeller, relabelled
 from gateway.dialects.sse import WholeEvents
 from gateway.errors import GatewayError, UpstreamError
 from gateway.fleet.fleet import Fleet, Trial
@@ -43,6 +45,17 @@ class Ask(Struct, frozen=True, kw_only=True):
     def head(self) -> ReplyHead:
         """What a reply made by us begins with."""
         return ReplyHead(self.id, self.created, self.request)
+
+
+def reply_head(ask: Ask, recall: Recall | None) -> ReplyHead:
+    """What a reply made by us begins with: under its stored response's name, if it has one."""
+    if recall is None or recall.ask.stored is None:
+        return ask.head
+    if not recall.name or recall.state == "unsaved":
+        ask.request.fields["store"] = Raw(b"false")
+    if not recall.name:
+        return ask.head
+    return ReplyHead(recall.name, ask.created, ask.request)
 
 
 class Outlet(Protocol):
@@ -122,12 +135,25 @@ class Open(Struct, frozen=True, kw_only=True):
         """How much of the reply is collected: nothing without a session, else at most what a session may hold."""
         return self.gateway.memory.max_bytes if self.recall is not None and self.gateway.memory else 0
 
+    @property
+    def head(self) -> ReplyHead:
+        """What a reply made by us begins with."""
+        return reply_head(self.ask, self.recall)
+
     def passage(self) -> "Passage":
         """How the stream reaches the client."""
         client, request = self.ask.client, self.ask.request
         if self.verbatim:
-            return Passage(None, client.relay_filter(request))
-        return Passage(client.reply_encoder(self.ask.head), None)
+            named = self.recall is not None and self.recall.name
+            return Passage(None, Relabeller(self.head) if named else client.relay_filter(request))
+        return Passage(client.reply_encoder(self.head), None)
+
+    def body(self, reply: Reply) -> bytes:
+        """A whole reply for the client."""
+        if not self.verbatim:
+            return self.ask.client.encode_reply(reply, self.head)
+        named = self.recall is not None and self.recall.name
+        return relabelled(self.answer.data, self.head) if named else self.answer.data
 
     def afterword(self) -> bytes:
         """A comment at the end of a stream whose turn could not be stored (rule S14); Google's SDK refuses comments."""
@@ -163,6 +189,11 @@ class Passage:
             return self._filter.feed(data)
         said = events[:-1] if events and isinstance(events[-1], Failed) else events
         return b"".join([self._encoder.encode(event) for event in said])
+
+    def told(self, reply: Reply) -> Reply:
+        """The reply as it was carried: in the provider's own words where those were passed on."""
+        said = self._filter.said if isinstance(self._filter, Relabeller) else ()
+        return replace(reply, said=said) if said else reply
 
     def close(self) -> bytes:
         """What was held back."""

@@ -47,6 +47,9 @@ class Server(_Base, frozen=True):
     """Where and how the gateway listens.
 
     `cors_origins`: web pages that may call it from a browser, each as `https://host[:port]`, or `*` for every one.
+
+    At a stop readiness says no at once; requests are still served for `shutdown_delay`, so that balancers notice first.
+    What is under way then has `shutdown_grace`.
     """
 
     host: str = "127.0.0.1"
@@ -54,6 +57,7 @@ class Server(_Base, frozen=True):
     workers: int = 1
     max_body: Size = Size(32 << 20)
     max_concurrency: int = 2000
+    shutdown_delay: Duration = Duration(0)
     shutdown_grace: Duration = Duration(60)
     cors_origins: tuple[str, ...] = ()
 
@@ -164,6 +168,15 @@ class History(_Base, frozen=True):
     """How much history is put in front of a new message."""
 
     max_turns: int = 200
+
+
+class Responses(_Base, frozen=True):
+    """Responses that are stored without a session's header, so that `previous_response_id` and `GET` find them.
+
+    `store` always: unless the client says `store: false`, as at the vendor. asked: only where it says `store: true`.
+    """
+
+    store: Literal["always", "asked"] = "always"
 
 
 class Routing(_Base, frozen=True):
@@ -282,6 +295,7 @@ class Config(_Base, frozen=True):
     management: Management = Management()
     sessions: Sessions = Sessions()
     history: History = History()
+    responses: Responses = Responses()
     routing: Routing = Routing()
     streaming: Streaming = Streaming()
     providers: dict[str, Provider] = field(default_factory=dict)

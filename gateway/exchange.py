@@ -8,7 +8,7 @@ import asyncio
 from contextlib import aclosing
 
 from gateway.arrivals import arrivals, prime, raise_failure
-from gateway.ask import Answer, Ask, Gateway, Open, Outlet, Passage
+from gateway.ask import Answer, Ask, Gateway, Open, Outlet, Passage, reply_head
 from gateway.conversation import Reply, ReplyBuilder, events_of
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
@@ -16,7 +16,7 @@ from gateway.fleet.fleet import Trial
 from gateway.metrics import Record
 from gateway.routing.health import is_fault_of_request, more_useful
 from gateway.routing.plan import Wish, plan, refused, seat_after
-from gateway.routing.table import may_use
+from gateway.routing.table import Route, may_use
 from gateway.sessions.fitting import Fitting
 from gateway.sessions.memory import Answered, Recall
 from gateway.sessions.store import Pin
@@ -48,14 +48,7 @@ async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record
 
 async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch: Watch, record: Record) -> Answer:
     """Walk the plan until a target answers, or refuses for good."""
-    route = gateway.table.find(ask.request.model)
-    if route is None or not may_use(ask.models, ask.request.model):
-        message = f"There is no model {ask.request.model!r} here; GET /v1/models lists those that there are."
-        raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
-    record.model = route.name
-    if not route.targets:
-        message = f"Every provider of {route.name!r} is switched off."
-        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
+    route = find_route(gateway, ask, record)
     aligned, cut, pin = (recall.aligned, recall.cut, recall.pin) if recall else (None, 0, None)
     wish = Wish((pin.provider, pin.credential) if pin else None, ask.affinity, next(gateway.turns))
     tag = recall.ask.key.tag if recall else ""
@@ -79,6 +72,19 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
             answer.note(record, watch.now)
             return answer
     raise refused(refusal, route, gateway.fleet.state())
+
+
+def find_route(gateway: Gateway, ask: Ask, record: Record) -> Route:
+    """The targets of the model that is asked. Raises GatewayError (NOT_FOUND)."""
+    route = gateway.table.find(ask.request.model)
+    if route is None or not may_use(ask.models, ask.request.model):
+        message = f"There is no model {ask.request.model!r} here; GET /v1/models lists those that there are."
+        raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
+    record.model = route.name
+    if not route.targets:
+        message = f"Every provider of {route.name!r} is switched off."
+        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
+    return route
 
 
 async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, watch: Watch) -> Answer:
@@ -112,8 +118,7 @@ async def deliver(turn: Open, out: Outlet) -> None:
     reply = turn.answer.reply
     assert reply is not None  # noqa: S101 - whole answers have one
     await settle(turn, reply)
-    body = turn.answer.data if turn.verbatim else turn.ask.client.encode_reply(reply, turn.ask.head)
-    await out.whole(turn.headers(), body)
+    await out.whole(turn.headers(), turn.body(reply))
     await confirm(turn)
 
 
@@ -139,7 +144,7 @@ async def relay(turn: Open, out: Outlet) -> None:
         await apologise(turn, passage, error, out, held)
         raise
     try:
-        await settle(turn, builder.reply(), overflown=builder.overflown)
+        await settle(turn, passage.told(builder.reply()), overflown=builder.overflown)
     except GatewayError as error:
         await apologise(turn, passage, error, out)
         raise
@@ -151,17 +156,17 @@ async def relay(turn: Open, out: Outlet) -> None:
 async def apologise(turn: Open, passage: Passage, error: BaseException, out: Outlet, held: bytes = b"") -> None:
     """End a stream that cannot be completed, by the encoder that has written the rest of it."""
     if isinstance(error, GatewayError) and not turn.watch.gone:
-        await out.finish(held + passage.fail(error, turn.ask.client.reply_encoder(turn.ask.head)))
+        await out.finish(held + passage.fail(error, turn.ask.client.reply_encoder(turn.head)))
 
 
 async def replay(ask: Ask, recall: Recall, out: Outlet) -> None:
     """The stored reply once more: the client never saw its end (rule S8)."""
-    reply, client = recall.replayed_reply(), ask.client
+    reply, client, head = recall.replayed_reply(), ask.client, reply_head(ask, recall)
     if not ask.request.stream:
-        await out.whole(recall.headers(None), client.encode_reply(reply, ask.head))
+        await out.whole(recall.headers(None), client.encode_reply(reply, head))
         return
     await out.start(recall.headers(None))
-    encoder = client.reply_encoder(ask.head)
+    encoder = client.reply_encoder(head)
     await out.finish(b"".join(encoder.encode(event) for event in events_of(reply)))
 
 

@@ -185,6 +185,8 @@ class Metrics:
                 self._of_attempt(*seat, outcome)
             for reason in failures:
                 self._cool_downs.labels(*seat, reason)
+        for outcome in ("applied", "unchanged", "invalid", "restart_needed"):
+            self._reloads.labels(outcome)
         for model in models:
             self._failovers.labels(model)
         for state in ("new", "resumed", "replayed", "stateless", "unsaved"):

@@ -19,7 +19,7 @@ EVERY = 0.5
 """Seconds between two looks at the file. It is read when two of them find the same, so never half-written."""
 
 FIXED = (
-    "server.host", "server.port", "server.workers", "server.shutdown_grace", "management",
+    "server.host", "server.port", "server.workers", "server.shutdown_delay", "server.shutdown_grace", "management",
     "sessions.store", "sessions.file", "sessions.redis", "sessions.encryption", "sessions.compression",
 )  # fmt: skip
 """What only a restart changes."""

@@ -46,15 +46,17 @@ class MemoryStore:
         found = self.sessions.get(key)
         return found if found is not None and found[0].expires > self.now() else None
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
         found = self._find(key)
         if found is None:
             return None
         head, every, marked = found
         head = replace(head, expires=max(head.expires, self.now() + int(keep * 1000)))
         self.sessions[key] = head, every, marked
-        newest = {number: every[number] for number in sorted(every)[len(every) - min(turns, len(every)) :]}
-        wanted = set(marked) if marks else {*newest, *sorted(marked)[-2:]}
+        numbers = [number for number in sorted(every) if not below or number < below]
+        newest = {number: every[number] for number in numbers[len(numbers) - min(turns, len(numbers)) :]}
+        newest = {number: turn for number, turn in newest.items() if not below or number >= below - turns}
+        wanted = set(marked) if marks else set(newest) if below else {*newest, *sorted(marked)[-2:]}
         return Session(head=head, marks={n: marked[n] for n in sorted(wanted)}, turns=newest)
 
     async def append(self, key: SessionKey, append: Append) -> Appended:
@@ -191,8 +193,11 @@ class MemoryStore:
         self.sessions[key] = head, {n: turns[n] for n in kept}, {n: marks[n] for n in kept}
         return True
 
-    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
-        if self._find(key) is not None and not over:
+    async def write(self, key: SessionKey, session: Session, *, over: Head | bool = False) -> bool:
+        found = self._find(key)
+        if found is not None and not over:
+            return False
+        if isinstance(over, Head) and (found is None or found[0].revision != over.revision):
             return False
         self._made += 1
         head = replace(session.head, key=key, generation=f"generation-{self._made}", revision=len(session.turns))

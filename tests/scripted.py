@@ -16,7 +16,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class Say:
     """One answer: a text, tool calls as (id, name, arguments), or a failure.
 
-    `cut`: stop after so many events, having been silent for `hang` seconds and sent `last`.
+    `cut`: stop after so many events, having been silent for `hang` seconds and sent `last`; `fault`: send an error
+    event in place of the event of that number.
     """
 
     text: str = ""
@@ -25,6 +26,7 @@ class Say:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    fault: int | None = None
     last: bytes = b""
     hang: float = 0.0
     wait: float = 0.0
@@ -97,6 +99,9 @@ class Scripted:
                 if say.last:
                     await send({"type": "http.response.body", "body": say.last, "more_body": True})
                 break
+            if place == say.fault:
+                await send({"type": "http.response.body", "body": _fault(seen.path), "more_body": True})
+                break
             if say.pause:
                 await asyncio.sleep(say.pause)
             await send({"type": "http.response.body", "body": event, "more_body": True})
@@ -121,14 +126,35 @@ def whole(path: str, say: Say, number: int) -> dict[str, Any]:
 def _failure(path: str, say: Say) -> dict[str, Any]:
     text = say.text or "scripted failure"
     if path.endswith("/messages"):
-        return {"type": "error", "error": {"type": "api_error", "message": text}}
+        kind = "invalid_request_error" if say.status == 400 else "api_error"
+        return {"type": "error", "error": {"type": kind, "message": text}}
     if "enerateContent" in path:
-        return {"error": {"code": say.status, "message": text, "status": "INTERNAL"}}
+        return {
+            "error": {
+                "code": say.status,
+                "message": text,
+                "status": "INVALID_ARGUMENT" if say.status == 400 else "INTERNAL",
+            }
+        }
     return {"error": {"message": text, "type": "scripted_error", "code": "scripted"}}
+
+
+def _fault(path: str) -> bytes:
+    """An error inside a stream."""
+    if path.endswith("/messages"):
+        return _frame({"type": "error", "error": {"type": "api_error", "message": "Overloaded"}}, "error")
+    if path.endswith("/responses"):
+        event = {"type": "error", "code": "server_error", "message": "Overloaded", "param": None, "sequence_number": 9}
+        return _frame(event, "error")
+    if path.endswith("/chat/completions"):
+        return _frame({"error": {"message": "Overloaded", "type": "server_error", "param": None, "code": None}})
+    return _frame({"error": {"code": 500, "message": "Overloaded", "status": "INTERNAL"}})
 
 
 def _chat(say: Say, number: int) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": say.text or None, "refusal": None}
+    if say.thinking:
+        message["reasoning_content"] = say.thinking
     if say.calls:
         message["tool_calls"] = [
             {"id": i, "type": "function", "function": {"name": n, "arguments": a}} for i, n, a in say.calls
@@ -158,6 +184,9 @@ def _message(say: Say, number: int) -> dict[str, Any]:
 
 def _response(say: Say, number: int) -> dict[str, Any]:
     output: list[dict[str, Any]] = []
+    if say.thinking:
+        summary = [{"type": "summary_text", "text": say.thinking}]
+        output.append({"type": "reasoning", "id": f"rs_{number}", "summary": summary, "encrypted_content": "enc"})
     if say.text:
         part = {"type": "output_text", "text": say.text, "annotations": []}
         output.append(
@@ -174,13 +203,15 @@ def _response(say: Say, number: int) -> dict[str, Any]:
         "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "temperature": 1.0, "top_p": 1.0,
         "usage": {
             "input_tokens": given, "output_tokens": made, "total_tokens": given + made,
-            "input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens_details": {"reasoning_tokens": 0},
         },
     }  # fmt: skip
 
 
 def _gemini(say: Say, number: int) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = [{"text": say.text}] if say.text else []
+    parts: list[dict[str, Any]] = [{"text": say.thinking, "thought": True}] if say.thinking else []
+    parts += [{"text": say.text}] if say.text else []
     parts += [{"functionCall": {"name": n, "args": json.loads(a)}} for _, n, a in say.calls]
     candidate = {"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}
     given, made = say.usage
@@ -216,6 +247,7 @@ def _chat_events(say: Say, number: int) -> list[bytes]:
         return _frame({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
 
     out = [chunk({"role": "assistant", "content": ""})]
+    out += [chunk({"reasoning_content": say.thinking})] if say.thinking else []
     out += [chunk({"content": word}) for word in _words(say.text)]
     for index, (i, name, arguments) in enumerate(say.calls):
         call = {"index": index, "id": i, "type": "function", "function": {"name": name, "arguments": ""}}
@@ -278,6 +310,16 @@ def _response_events(say: Say, number: int) -> list[bytes]:
                 {"type": "response.output_text.done", **inner, "text": text, "logprobs": []},
                 {"type": "response.content_part.done", **inner, "part": item["content"][0]},
             ]
+        elif item["type"] == "reasoning":
+            part = item["summary"][0]
+            inner = {**at, "summary_index": 0}
+            script += [
+                {"type": "response.output_item.added", "output_index": place, "item": {**item, "summary": []}},
+                {"type": "response.reasoning_summary_part.added", **inner, "part": {**part, "text": ""}},
+                {"type": "response.reasoning_summary_text.delta", **inner, "delta": part["text"]},
+                {"type": "response.reasoning_summary_text.done", **inner, "text": part["text"]},
+                {"type": "response.reasoning_summary_part.done", **inner, "part": part},
+            ]
         else:
             empty = {**item, "arguments": "", "status": "in_progress"}
             pieces = (item["arguments"][:4], item["arguments"][4:])
@@ -294,7 +336,10 @@ def _response_events(say: Say, number: int) -> list[bytes]:
 
 def _gemini_events(say: Say, number: int) -> list[bytes]:
     last = _gemini(say, number)
-    parts = [{"text": word} for word in _words(say.text)] + last["candidates"][0]["content"]["parts"][bool(say.text) :]
+    thoughts: list[dict[str, Any]] = [{"text": say.thinking, "thought": True}] if say.thinking else []
+    said = len(thoughts) + bool(say.text)
+    calls = last["candidates"][0]["content"]["parts"][said:]
+    parts = thoughts + [{"text": word} for word in _words(say.text)] + calls
     out = []
     for place, part in enumerate(parts):
         final = place == len(parts) - 1

@@ -44,7 +44,7 @@ def test_the_commented_file_starts_as_it_is():
 def test_the_commented_file_shows_every_setting_at_its_default():
     given, default = yaml.safe_load(COMMENTED.read_text()), tree_of(Config())
     ours = tree_of(parse(COMMENTED.read_text(), {}))
-    for section in ("server", "auth", "sessions", "history", "routing", "streaming"):
+    for section in ("server", "auth", "sessions", "history", "responses", "routing", "streaming"):
         shown, wanted = leaves(given[section]), leaves(default[section])
         assert {leaf for leaf in wanted if not later(section, *leaf)} == set(shown), section
         assert leaves(ours[section]) == wanted, section

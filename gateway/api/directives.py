@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from gateway.api.auth import Caller
 from gateway.dialects.dialect import Request
 from gateway.errors import GatewayError, Kind
+from gateway.sessions.chains import chain_id, short_token
 from gateway.sessions.history import Mode
 from gateway.sessions.memory import SessionAsk
 from gateway.sessions.store import SessionKey
@@ -51,7 +52,7 @@ def read_directives(
     directive = _directive(headers)
     signal = _signal(headers, fields)
     affinity_only = caller.sessions == "affinity" or directive == "off" or not enabled
-    if given is None or affinity_only or (_agent(headers) and directive not in ("delta", "resend")):
+    if given is None or affinity_only or (is_agent(headers) and directive not in ("delta", "resend")):
         name = signal if given in (None, "new") else given
         return Directives(None, f"{caller.owner}\0{name}" if name else "", "affinity" if name else "")
     made = given == "new"
@@ -82,10 +83,14 @@ def with_retry_key(directives: Directives, given: str | None, request: Request, 
     retry_key = sha256(f"{key.owner}\0{key.user}\0{given}".encode()).hexdigest()[:32]
     if ask.made:
         key = replace(key, id=f"s_{retry_key}")
+    stored = ask.stored
+    if stored is not None and ask.made:
+        stored = replace(stored, token=short_token(retry_key))
+        key = replace(key, id=chain_id(stored.token))
     what = f"{request.dialect}\0{request.model}\0{request.stream}\0{request.query}\0".encode()
     # Keyed, so that who reads the store cannot try out what the body was.
     asked = hmac.digest(given.encode(), what + body, "sha256").hex()[:32]
-    ask = replace(ask, key=key, retry_key=retry_key, body=asked, made=False)
+    ask = replace(ask, key=key, stored=stored, retry_key=retry_key, body=asked, made=False)
     return Directives(ask, key.tag, directives.state)
 
 
@@ -123,7 +128,8 @@ def _turn(headers: Mapping[str, str]) -> int | None:
     return int(given)
 
 
-def _agent(headers: Mapping[str, str]) -> bool:
+def is_agent(headers: Mapping[str, str]) -> bool:
+    """Whether a coding agent asks, by its session header."""
     return any(name in headers for name in AGENT_HEADERS)
 
 

@@ -19,6 +19,7 @@ from gateway.api.cors import preflight, shared_with
 from gateway.api.directives import read_directives, with_retry_key
 from gateway.api.outlet import AsgiOutlet
 from gateway.api.setup import Current
+from gateway.api.state import Asking, with_state
 from gateway.api.work import Work
 from gateway.ask import Ask
 from gateway.dialects import gemini
@@ -29,10 +30,11 @@ from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange
 from gateway.fleet.limits import Limits, Ticket, headers, refusal
 from gateway.metrics import Metrics, Record
+from gateway.passthrough import BYTES_A_TOKEN, Serve, count
 from gateway.watch import Watch
 
-BYTES_A_TOKEN = 4
-"""About; where a provider has not counted."""
+COUNT = "countTokens"
+"""Gemini's method, and the mark of its requests."""
 
 log = logging.getLogger("gateway")
 
@@ -49,14 +51,20 @@ class Inference(Struct, kw_only=True):
     metrics: Metrics
     finished: Callable[[Record], None]
 
-    def route(self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None) -> ASGIRouteHandler:
-        """A route of `dialect`. With `other`, all below it too: then what is no POST goes there."""
+    def route(
+        self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None, serve_one: Serve = exchange
+    ) -> ASGIRouteHandler:
+        """A route of `dialect`. With `other`, all below it too: then what is no POST of `dialect`'s goes there."""
 
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-            if other is not None and scope.get("method") not in ("POST", "OPTIONS"):
+            if upgrades(scope):
+                await refuse_upgrade(send)
+                return
+            own = scope.get("method") == "POST" and is_own(dialect, path_of(scope))
+            if other is not None and not own and scope.get("method") != "OPTIONS":
                 await other(scope, receive, send)
                 return
-            visit = _Visit(self, dialect, scope)
+            visit = _Visit(self, dialect, scope, serve_one)
             if scope.get("method") == "OPTIONS":
                 await visit.preflight(send)
                 return
@@ -68,8 +76,9 @@ class Inference(Struct, kw_only=True):
 class _Visit:
     """One client, from its request to the end of its reply."""
 
-    def __init__(self, inference: Inference, dialect: Dialect, scope: Scope) -> None:
+    def __init__(self, inference: Inference, dialect: Dialect, scope: Scope, serve_one: Serve) -> None:
         self._of = inference
+        self._serve_one = serve_one
         self._setup = inference.current.setup
         self._dialect = dialect
         self._scope = scope
@@ -130,11 +139,13 @@ class _Visit:
         body = await read_body(receive, self._headers, server.max_body)
         request, self._size = open_request(self._scope, body), len(body)
         out.listen(receive)
-        await self._admit(caller)
+        if self._serve_one is not count and request.query != COUNT:
+            await self._admit(caller)
         ask = self._ask = self._asked(request, caller, body)
         if request.stream:
             out.stream(*_framing(request))
-        await exchange(self._setup.gateway, ask, out, self._watch, self._record)
+        serve_one = count if request.query == COUNT else self._serve_one
+        await serve_one(self._setup.gateway, ask, out, self._watch, self._record)
 
     async def _admit(self, caller: Caller) -> None:
         """Count the request by the limits of its key. Raises GatewayError (RATE_LIMITED)."""
@@ -157,6 +168,8 @@ class _Visit:
         gateway, record = self._setup.gateway, self._record
         enabled = gateway.memory is not None
         directives = read_directives(self._headers, request.fields, caller, record.request_id, enabled=enabled)
+        always = self._setup.config.responses.store == "always"
+        directives = with_state(directives, request, Asking(caller, self._headers, record.request_id, always, enabled))
         directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)
         record.stream, record.session = request.stream, directives.state
         if directives.session is None and directives.state:
@@ -191,6 +204,11 @@ class _Visit:
         await out.whole(headers, self._dialect.encode_error(error, record.request_id), error.kind.status)
 
 
+def is_own(dialect: Dialect, path: str) -> bool:
+    """Whether a POST to this path is a request for a reply: below /v1/responses there are others."""
+    return dialect.NAME != "openai_responses" or path.rstrip("/").endswith("/responses")
+
+
 def path_of(scope: Scope) -> str:
     """The whole path: below a mount the scope's own is cut."""
     return unquote(scope["raw_path"].decode("latin-1"))
@@ -199,8 +217,10 @@ def path_of(scope: Scope) -> str:
 def open_gemini(scope: Scope, body: bytes) -> Request:
     """Gemini's path names the model and the method: `models/{model}:streamGenerateContent?alt=sse`."""
     model, _, method = path_of(scope).partition("/models/")[2].rpartition(":")
+    if method == COUNT:
+        return gemini.open_request(gemini.unwrapped(body), model=model, query=COUNT)
     if method not in ("generateContent", "streamGenerateContent"):
-        message = f"There is no method {method!r}; use generateContent or streamGenerateContent."
+        message = f"There is no method {method!r}; use generateContent, streamGenerateContent or countTokens."
         raise GatewayError(Kind.NOT_FOUND, message)
     query = "sse" if "alt=sse" in scope["query_string"].decode("latin-1").split("&") else ""
     stream = method == "streamGenerateContent"
@@ -215,3 +235,18 @@ def _framing(request: Request) -> tuple[str, bytes]:
     if request.dialect == "gemini":
         return "text/event-stream" if request.query == "sse" else "application/json", gemini.KEEP_ALIVE
     return "text/event-stream; charset=utf-8", COMMENT
+
+
+def upgrades(scope: Scope) -> bool:
+    """Whether a client asks for a WebSocket."""
+    if scope.get("method") != "GET":
+        return False
+    return any(name == b"upgrade" and value.lower() == b"websocket" for name, value in scope["headers"])
+
+
+async def refuse_upgrade(send: Send) -> None:
+    """426: there are no WebSockets here. Codex then falls back to HTTP at once, after a 404 with its seventh try."""
+    body = b'{"error":{"message":"There are no WebSockets here: use HTTP.","type":"invalid_request_error"}}'
+    head = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 426, "headers": [*head, (b"upgrade", b"HTTP/1.1")]})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -22,7 +22,7 @@ def probes(
 
     @get("/health/ready", include_in_schema=False)
     async def ready() -> Response[dict[str, str]]:
-        if work.draining:
+        if work.leaving:
             return Response({"status": "draining"}, status_code=503)
         sessions = "off"
         if store is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 from gateway.watch import Watch
@@ -12,9 +13,10 @@ TO_TELL, TO_STORE = 1.0, 2.0
 
 
 class Work:
-    """The exchanges under way. `draining`: the worker wants no new ones."""
+    """The exchanges under way. `leaving`: the worker tells balancers to look elsewhere; `draining`: it refuses."""
 
     def __init__(self) -> None:
+        self.leaving = False
         self.draining = False
         self._running: dict[Watch, asyncio.Task[Any]] = {}
 
@@ -31,9 +33,17 @@ class Work:
         """It has ended: its client has been told, and its turn is stored."""
         del self._running[watch]
 
+    async def linger(self, seconds: float, hurry: Callable[[], bool]) -> None:
+        """Serve for some more seconds whoever has not noticed yet, or until `hurry`."""
+        self.leaving = True
+        for _ in range(ceil(seconds / STEP)):
+            if hurry():
+                break
+            await asyncio.sleep(STEP)
+
     async def drain(self, grace: float, hurry: Callable[[], bool]) -> None:
         """Wait for the exchanges, `grace` seconds or until `hurry`; then stop the rest: an error event, a cut turn."""
-        self.draining = True
+        self.leaving = self.draining = True
         await self._idle(grace, hurry)
         for watch in list(self._running):
             watch.stop()

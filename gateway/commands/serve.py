@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: Litestar, config: Config, ready: Callable[[], None], *, supervised: bool = False) -> None:
         super().__init__(settings(app))
         self._app = app
-        self._grace = float(config.server.shutdown_grace)
+        self._delay, self._grace = float(config.server.shutdown_delay), float(config.server.shutdown_grace)
         self._reloads: set[asyncio.Task[Reload]] = set()
         self._ready = ready
         self._supervised = supervised
@@ -68,13 +68,14 @@ class Server(uvicorn.Server):
             self._asked = time.monotonic()
         elif time.monotonic() - self._asked < SAME_INTERRUPT:
             return
-        self._app.state.work.draining = True
+        self._app.state.work.leaving = True
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """First the exchanges, while probes and latecomers are still told that this worker stops; then the rest."""
         closing = (b"connection", b"close")
         self.server_state.default_headers = [*self.server_state.default_headers, closing]
+        await self._app.state.work.linger(self._delay, lambda: self.force_exit)
         for connection in list(self.server_state.connections):
             connection.shutdown()
         await self._app.state.work.drain(self._grace, lambda: self.force_exit)
@@ -107,7 +108,7 @@ def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
                 _worker,
                 (partial(_application, config, source, directory), config, sockets),
                 config.server.workers,
-                grace=config.server.shutdown_grace,
+                grace=config.server.shutdown_delay + config.server.shutdown_grace,
                 buried=partial(mark_process_dead, path=directory),
                 stopping=partial(close, sockets),
             ).run()

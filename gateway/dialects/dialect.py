@@ -4,7 +4,7 @@
 came in, so that the same dialect sends them on unchanged and only another one pays for decoding.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Raw, Struct
@@ -61,6 +61,19 @@ class ReplyHead(Struct, frozen=True):
     request: Request
 
 
+class Counting(Struct, frozen=True):
+    """A vendor's endpoint that counts a prompt's tokens without a reply.
+
+    `path` is what the SDK appends to its base URL; `body` makes the endpoint's request out of one for a reply, given
+    the model; `decode` reads the count out of an answer (raises ValueError), and `encode` writes such an answer.
+    """
+
+    path: Callable[[str], str]
+    body: Callable[[bytes, str], bytes]
+    decode: Callable[[bytes], int]
+    encode: Callable[[int], bytes]
+
+
 class ReplyDecoder(Protocol):
     """Decodes one streamed reply: bytes as they arrive, in pieces of any size, to events."""
 
@@ -105,6 +118,8 @@ class Dialect(Protocol):
     NAME: str
     FORWARDED_HEADERS: frozenset[str]
     """Lower-case names of client headers that go up to a provider of the same dialect."""
+    COUNTING: Counting | None
+    """How tokens are counted, where the vendor has an endpoint for it."""
 
     # requests
     def open_request(self, body: bytes, *, model: str = "", stream: bool = False, query: str = "") -> Request:

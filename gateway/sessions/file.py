@@ -84,8 +84,8 @@ class FileStore:
 
     # ------------------------------------------------------------ one session
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
-        return await self._read(key, lambda file: file.load(turns=turns, marks=marks, keep=keep))
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+        return await self._read(key, lambda file: file.load(turns=turns, marks=marks, keep=keep, below=below))
 
     async def head(self, key: SessionKey) -> Head | None:
         return await self._read(key, SessionFile.whole_head)
@@ -142,7 +142,7 @@ class FileStore:
 
         return await self._run(lambda **_: self._files.write(self._tree.path(key), work)) or False
 
-    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+    async def write(self, key: SessionKey, session: Session, *, over: Head | bool = False) -> bool:
         def work(file: SessionFile) -> bool:
             return file.put(key, session, over=over)
 

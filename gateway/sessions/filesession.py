@@ -93,12 +93,14 @@ class SessionFile:
 
     # ------------------------------------------------------------ reading
 
-    def load(self, *, turns: int, marks: bool, keep: float) -> Session | None:
+    def load(self, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
         if self.head is None:
             return None
         first, end = self.head.first, self.head.next
-        shown = max(first, end - turns)
-        known = first if marks else max(first, min(shown, end - 2))
+        shown = max(first, (below or end) - turns)
+        if below:
+            end = max(shown, min(below, end))
+        known = first if marks else shown if below else max(first, min(shown, end - 2))
         self._short(self.head, turns=end - shown, marks=end - known)
         entries = self._turns.span(known, end)
         wanted = [entry for entry in entries if entry.number >= shown]
@@ -163,8 +165,10 @@ class SessionFile:
         self._commit(self.log.batch(), head)
         return True
 
-    def put(self, key: SessionKey, session: Session, *, over: bool) -> bool:
+    def put(self, key: SessionKey, session: Session, *, over: Head | bool) -> bool:
         """See SessionStore.write."""
+        if isinstance(over, Head) and not self._is(over):
+            return False
         if self.head is not None and not over:
             return False
         if self.head is None:
@@ -180,6 +184,10 @@ class SessionFile:
             size += len(turn)
         self._commit(batch, replace(session.head, key=key, generation=token_urlsafe(12), revision=revision, size=size))
         return True
+
+    def _is(self, head: Head) -> bool:
+        now = self.head
+        return now is not None and (now.generation, now.revision) == (head.generation, head.revision)
 
     def delete(self, until: int) -> bool:
         """Forget all but that the session may not come back before `until`; whether there was one."""

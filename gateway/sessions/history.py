@@ -14,7 +14,12 @@ from gateway.errors import GatewayError, Kind
 from gateway.sessions.digest import PLAIN, Digests
 from gateway.sessions.store import Mark, Session, Turn
 
-Mode = Literal["auto", "delta", "resend", "reset"]
+Mode = Literal["auto", "delta", "resend", "reset", "append", "follow"]
+"""X-Session-History's, and two in which all that is sent is new: `append`, where the same question next may be a
+retry, and `follow`, where it never is, since it answers one response among others."""
+
+
+_WHOLE = ("append", "follow")
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -90,10 +95,10 @@ def align(asked: Asked, session: Session | None) -> Aligned:
 
     `session.marks` must be complete if `has_replies(asked)`.
     """
-    if not asked.spoken.messages:
+    if not asked.spoken.messages and not (session and asked.mode in _WHOLE):
         raise GatewayError(Kind.INVALID, "The request has no message.", param="messages")
     runs = _runs(asked)
-    place = _place(asked, runs, session)
+    place = (_whole if asked.mode in _WHOLE else _place)(asked, runs, session)
     raws = asked.spoken.messages
     question = raws[place.start :]
     new = [message for run in runs if run.start >= place.start for message in run.messages]
@@ -165,6 +170,13 @@ def _place(asked: Asked, runs: list[_Run], session: Session | None) -> _Place:
     if asked.mode == "resend" or (asked.mode == "auto" and head.resends):
         return _Place("delta", own, replace_from=head.first, anew=True)
     return _delta(asked, runs, own, session)
+
+
+def _whole(asked: Asked, runs: list[_Run], session: Session | None) -> _Place:
+    """All that is sent is new."""
+    if session is None or asked.mode == "follow":
+        return _Place("delta", 0, inject_before=session.head.next if session else 0)
+    return _delta(asked, runs, 0, session)
 
 
 def _delta_start(runs: list[_Run]) -> int:
@@ -246,6 +258,8 @@ def _mark(new: list[Message], question: Sequence[bytes], digests: Digests) -> Ma
 
 
 def _prefill(runs: list[_Run], place: _Place) -> tuple[Message, ...]:
+    if not runs:
+        return ()
     trailing = runs[-1]
     return trailing.messages if trailing.assistant and trailing.start >= place.start else ()
 

@@ -15,10 +15,11 @@ from gateway.config import Config
 from gateway.conversation import Message, Reply, Said, Stop, ToolCall
 from gateway.dialects.dialect import Dialect, Request
 from gateway.dialects.registry import DIALECTS
-from gateway.errors import GatewayError, Kind, SessionLimit, StoreError, StoreUnavailable
+from gateway.errors import GatewayError, Kind, SessionChanged, SessionLimit, StoreError, StoreUnavailable
 from gateway.metrics import Metrics, Record
 from gateway.routing.prices import cost_of
 from gateway.routing.table import Target
+from gateway.sessions import chains
 from gateway.sessions.digest import PLAIN, Digests
 from gateway.sessions.fitting import Fitted, turn_tokens
 from gateway.sessions.history import Aligned, Asked, Mode, align, has_replies
@@ -31,6 +32,8 @@ from gateway.sessions.store import (
     Mark,
     Pin,
     Reservation,
+    Reserved,
+    Responded,
     Session,
     SessionKey,
     SessionStore,
@@ -46,10 +49,11 @@ class SessionAsk(Struct, frozen=True, kw_only=True):
     """What a request's headers say about its session. `made`: the gateway chose the id (`X-Session-ID: new`).
 
     `token` is unique to the exchange. `retry_key` and `body` are digests of the Idempotency-Key, "" for none, and of
-    the request.
+    the request. `stored` is what a Responses request says about state.
     """
 
     key: SessionKey
+    stored: chains.Stored | None = None
     token: str = ""
     retry_key: str = ""
     body: str = ""
@@ -63,6 +67,7 @@ class Recall(Struct, kw_only=True):
     """One request's session while it is served. `state` is the value of X-Session-State.
 
     `aligned` is None if the request goes on without memory. `replayed` is the stored turn that answers it.
+    `name` is the stored response's, "" where there is none to ask for; `place` is set if it answers another one.
     """
 
     ask: SessionAsk
@@ -73,6 +78,8 @@ class Recall(Struct, kw_only=True):
     replayed: Turn | None = None
     committed: Appended | None = None
     hold: Hold | None = None
+    place: chains.Place | None = None
+    name: str = ""
     seconds: float = 0.0
     loaded: float | None = None
 
@@ -160,6 +167,16 @@ class Memory:
         )
 
     @property
+    def digests(self) -> Digests:
+        """What makes and knows the sessions' digests."""
+        return self._digests
+
+    @property
+    def limits(self) -> Limits:
+        """Rule S12's."""
+        return self._limits
+
+    @property
     def max_bytes(self) -> int:
         """What a session may hold at most."""
         return self._limits.max_bytes
@@ -186,11 +203,15 @@ class Memory:
         except StoreUnavailable as error:
             await self.end(recall)
             return self._without(asked, recall, error)
-        except BaseException:
+        except BaseException as error:
             await self.end(recall)
-            raise
+            if ask.stored is None or ask.stored.asked or getattr(error, "code", "") != "session_limit":
+                raise
+            recall.state = "unsaved"  # nobody asked for it to be stored: no reason to refuse
+            return recall
         if recall.replayed is not None:
             recall.state = "replayed"
+        recall.name = self._name(recall)
         return recall
 
     async def end(self, recall: Recall) -> None:
@@ -204,12 +225,12 @@ class Memory:
     async def _made_already(self, recall: Recall) -> bool:
         """Reserve what the turn needs for itself; whether its Idempotency-Key has made it before (rule S10)."""
         ask = recall.ask
-        lease = self._sessions.conflict == "reject" and not ask.made
+        lease = self._sessions.conflict == "reject" and not ask.made and not (ask.stored and ask.stored.previous)
         if not (lease or ask.retry_key):
             return False
         wish = Reservation(holder=ask.token, lease=lease, retry=ask.retry_key, body=ask.body)
         recall.hold = Hold(self.store, ask.key, wish)
-        reserved = await self._timed("reserve", recall.hold.take(), recall)
+        reserved = await self._timed("reserve", self._taken(recall.hold, ask), recall)
         if reserved.outcome != "stored":
             return False
         recall.replayed = await self._turn(reserved.number, recall)
@@ -219,14 +240,60 @@ class Memory:
         recall.committed = Appended(reserved.number, "", 0, again=True)
         return True
 
+    @staticmethod
+    async def _taken(hold: Hold, ask: SessionAsk) -> Reserved:
+        try:
+            return await hold.take()
+        except GatewayError as error:
+            if error.code == "session_busy" and ask.stored is not None and ask.stored.conversation:
+                error.code = "conversation_locked"  # as the vendor says it
+            raise
+
+    @staticmethod
+    def _name(recall: Recall) -> str:
+        stored, turn = recall.ask.stored, recall.replayed
+        token = turn.response.token if turn is not None and turn.response is not None else ""
+        if not token and stored is not None and stored.keep and recall.replayed is None:
+            token = stored.token
+        number = recall.head.next if recall.head else 1
+        if recall.committed is not None:
+            number = recall.committed.number
+        elif recall.place is not None:
+            number = recall.place.number
+        elif recall.aligned is not None:
+            number = recall.aligned.replay or recall.aligned.replace_from or number
+        return str(chains.Name(token, number, recall.ask.key.id)) if token else ""
+
+    async def _followed(self, asked: Asked, recall: Recall, stored: chains.Stored) -> Aligned:
+        """Goes on from a stored response, whose instructions do not come along (rule S6)."""
+        wanted = recall.ask.key, stored.previous
+        keep, shared = self._keep, max(self._keep, self._limits.ttl)
+        path = chains.follow(self.store, wanted, turns=self._window + 1, keep=keep, shared=shared)
+        found = await self._timed("load", path, recall)
+        if found is None:
+            message = f"Previous response with id '{stored.previous[:200]}' not found."
+            code = "previous_response_not_found"
+            raise GatewayError(Kind.INVALID, message, param="previous_response_id", code=code)
+        recall.head, recall.state = found.session.head, "resumed"
+        recall.place = replace(found.place, key=None) if recall.ask.retry_key else found.place
+        if recall.place.key is not None:
+            recall.ask = replace(recall.ask, key=recall.place.key)
+        return align(asked, found.session)
+
     async def _aligned(self, asked: Asked, recall: Recall) -> Aligned:
-        key, replies = recall.ask.key, has_replies(asked)
+        stored = recall.ask.stored
+        if stored is not None and stored.previous:
+            return await self._followed(asked, recall, stored)
+        key, replies = recall.ask.key, asked.mode != "append" and has_replies(asked)
         wanted = 0 if replies else self._window + 1
         session: Session | None = None
         if not recall.ask.made:
             recall.loaded = self._clock()
             load = self.store.load(key, turns=wanted, marks=replies or asked.turn is not None, keep=self._keep)
             session = await self._timed("load", load, recall)
+        if session is None and stored is not None and stored.conversation:
+            message = f"Conversation with id '{key.id}' not found."
+            raise GatewayError(Kind.NOT_FOUND, message, param="conversation", code="conversation_not_found")
         if session is None and self._limits.max_sessions:
             await self._admit(recall)
         aligned = align(asked, session)
@@ -262,6 +329,9 @@ class Memory:
             align(asked, None)
         except GatewayError as unknown:
             needs_history = unknown.code == "unknown_tool_call"
+        stored = recall.ask.stored
+        if stored is not None and (stored.previous or stored.conversation):
+            needs_history = True
         if needs_history or self._sessions.on_failure == "reject":
             raise GatewayError(
                 Kind.UNAVAILABLE,
@@ -277,6 +347,9 @@ class Memory:
         """Store the turn (rule S3). Raises GatewayError only where `on_failure` is `reject`."""
         if recall.aligned is None or (answered.incomplete and self._sessions.partial_turns == "drop"):
             return
+        stored = recall.ask.stored
+        if stored is not None and stored.previous and not stored.keep:
+            return
         if answered.overflown:
             recall.state = "unsaved"
             self._metrics.store_failed("append", "SessionTooLarge")
@@ -285,7 +358,7 @@ class Memory:
         if append is None:
             return
         try:
-            recall.committed = await self._timed("append", self.store.append(recall.ask.key, append), recall)
+            recall.committed = await self._timed("append", self._put(recall, append), recall)
         except StoreError as error:
             recall.state = "unsaved"
             log.warning("a turn of session %s is not saved: %s", recall.ask.key.tag, error.message)
@@ -301,6 +374,18 @@ class Memory:
             "incomplete" if answered.incomplete else "replacing" if append.replace_from is not None else "complete"
         )
 
+    async def _put(self, recall: Recall, append: Append) -> Appended:
+        place = recall.place
+        if place is None:
+            return await self.store.append(recall.ask.key, append)
+        if place.key is not None:
+            try:
+                return await self.store.append(place.key, chains.placed(append, place))
+            except SessionChanged:  # another answer to the same response was stored first
+                pass
+        recall.ask = replace(recall.ask, key=place.branch)
+        return await self.store.append(place.branch, chains.branched(append, place))
+
     async def unconfirmed(self, recall: Recall, token: str) -> None:
         """The end of a committed reply never reached the client: the same question next replays it (rule S8)."""
         if recall.committed is not None:
@@ -312,7 +397,7 @@ class Memory:
 
     def _append(self, recall: Recall, aligned: Aligned, answered: Answered) -> Append | None:
         provider, origin = DIALECTS[answered.target.dialect], answered.target.origin
-        parts = answered.reply.parts
+        parts, stored = answered.reply.parts, recall.ask.stored
         said = answered.reply.said or provider.encode_messages([Message("assistant", parts)], origin).messages
         if not parts or not said:
             return None
@@ -325,6 +410,7 @@ class Memory:
             incomplete=answered.incomplete,
             cost=cost_of(answered.target.prices, answered.reply.usage),
             replaced=aligned.replaced,
+            response=Responded(stored.token, stored.echo) if stored is not None and stored.keep else None,
         )
         head = recall.head
         return Append(

@@ -87,8 +87,8 @@ class RedisStore:
 
     # ------------------------------------------------------------ turns
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
-        return await self._within(self._read, key, Window(turns=turns, marks=marks, keep=keep))
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+        return await self._within(self._read, key, Window(turns=turns, below=below, marks=marks, keep=keep))
 
     async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
         first = max(first, 1)
@@ -144,7 +144,7 @@ class RedisStore:
                 codec.refuse_newer(version)
         return False
 
-    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+    async def write(self, key: SessionKey, session: Session, *, over: Head | bool = False) -> bool:
         beside = f"{self._prefix}{{{key.tag}}}:w:{token_hex(8)}"
         count = 0
         for fields in fields_of(key, session, token_hex(8)):
@@ -152,7 +152,8 @@ class RedisStore:
             count += len(fields) // 2
         life = max((session.head.expires - session.head.updated) / 1000, 0.0)
         await self._within(self._index.place, key, session.head.updated, life)
-        keys, args = (self._key(key.tag), beside), (int(over), session.head.expires, count)
+        that = (over.generation, over.revision) if isinstance(over, Head) else ()
+        keys, args = (self._key(key.tag), beside), (int(bool(over)), session.head.expires, count, *that)
         done = await self._within(self._install.run, self._link, keys, *args)
         if done < 0:
             raise StoreUnavailable("The session took too long to write; try again.", code="store_unavailable")

@@ -25,6 +25,7 @@ from gateway.sessions.store import (
     Patch,
     Reservation,
     Reserved,
+    Responded,
     Session,
     SessionKey,
     SessionStore,
@@ -52,8 +53,8 @@ class SealedStore:
 
     # ------------------------------------------------------------ content
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
-        found = await self._store.load(key, turns=turns, marks=marks, keep=keep)
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+        found = await self._store.load(key, turns=turns, marks=marks, keep=keep, below=below)
         if found is None:
             return None
         called = {number: mark for number, mark in found.marks.items() if mark.calls}
@@ -69,7 +70,7 @@ class SealedStore:
             append = await _run(_size(turn), lambda: self._sealed(given, key.tag))
         return await self._store.append(key, append)
 
-    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+    async def write(self, key: SessionKey, session: Session, *, over: Head | bool = False) -> bool:
         if self._seal.active:
             size, whole = sum(map(_size, session.turns.values())), session
             session = await _run(size, lambda: self._sealed_session(whole, key.tag))
@@ -153,7 +154,18 @@ class SealedStore:
             turn,
             question=self._seal_said(turn.question, tag, "question"),
             reply=self._seal_said(turn.reply, tag, "reply"),
+            response=self._seal_response(turn.response, tag),
         )
+
+    def _seal_response(self, response: Responded | None, tag: str) -> Responded | None:
+        if response is None:
+            return None
+        return replace(response, echo=self._seal.seal((response.echo,), f"{tag}.echo")[0])
+
+    def _open_response(self, response: Responded | None, tag: str) -> Responded | None:
+        if response is None or not response.echo.startswith(MAGIC[:-1]):
+            return response
+        return replace(response, echo=self._seal.open((response.echo,), f"{tag}.echo")[0])
 
     def _seal_context(self, context: Raw, tag: str) -> Raw:
         """It is a JSON object in the store, too."""
@@ -206,13 +218,17 @@ class SealedStore:
         question = self._seal.open(turn.question.messages, f"{tag}.question")
         reply = self._seal.open(turn.reply.messages, f"{tag}.reply")
         return replace(
-            turn, question=replace(turn.question, messages=question), reply=replace(turn.reply, messages=reply)
+            turn,
+            question=replace(turn.question, messages=question),
+            reply=replace(turn.reply, messages=reply),
+            response=self._open_response(turn.response, tag),
         )
 
 
 def _is_sealed(turn: Turn) -> bool:
     said = turn.question.messages, turn.reply.messages
-    return any(len(messages) == 1 and messages[0].startswith(MAGIC[:-1]) for messages in said)
+    echo = turn.response is not None and turn.response.echo.startswith(MAGIC[:-1])
+    return echo or any(len(messages) == 1 and messages[0].startswith(MAGIC[:-1]) for messages in said)
 
 
 def _size(turn: Turn) -> int:

@@ -48,12 +48,24 @@ class Mark(Struct, frozen=True, array_like=True):
     results: tuple[str, ...] = ()
 
 
+class Responded(Struct, frozen=True, array_like=True):
+    """That a turn is a stored response: its `token`, as in its id, and the request's parameters, a JSON object.
+
+    `after`, in the first turn of a branch: what it goes on from, nearest first, each a session's id with the first
+    and the last of its turns that count. Branches share those turns, they do not copy them.
+    """
+
+    token: str
+    echo: bytes = b"{}"
+    after: tuple[tuple[str, int, int], ...] = ()
+
+
 class Turn(Struct, frozen=True, kw_only=True):
     """One turn, whole: what the client said, what was answered, by whom.
 
     `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds.
-    `stop` is a value of conversation.Stop. `replaced`: it took the place of so many stored turns. `cost` is in dollars,
-    None if it is unknown.
+    `stop` is a value of conversation.Stop. `replaced`: it took the place of so many stored turns. `response` is set
+    if the turn is a stored response. `cost` is in dollars, None if it is unknown.
     """
 
     question: Said
@@ -65,6 +77,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     incomplete: bool = False
     replaced: int = 0
     format: int = FORMAT
+    response: Responded | None = None
     cost: float | None = None
 
 
@@ -267,9 +280,11 @@ class SessionStore(Protocol):
     def name(self) -> Literal["file", "redis"]:
         """Which store this is, for metrics and logs."""
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float) -> Session | None:
+    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
         """The session with its newest `turns` turns (0: none, at most what fits in memory budgets), or None.
 
+        `below`, if not 0: those of the `turns` numbers below it that there are, with their marks alone (`marks` is
+        False then).
         `marks`: the marks of all turns. The session's life is extended to at least `keep` seconds from now.
         """
 
@@ -325,12 +340,13 @@ class SessionStore(Protocol):
         Raises SessionGone if `patch.generation` is given and the session has another.
         """
 
-    async def write(self, key: SessionKey, session: Session, *, over: bool = False) -> bool:
+    async def write(self, key: SessionKey, session: Session, *, over: Head | bool = False) -> bool:
         """Make a session whole, with these turns and marks and what the head says, in one step that all see at once.
 
         `head.first` to `head.next - 1` must be there. The key, `generation` and `revision` are new; times, `expires`
         and sums are the head's. `over`: in the place of one that is there, whose running turns then find it gone;
-        without it nothing is written over, and False says so. A tombstone does not stand in the way.
+        without it nothing is written over, and False says so. If it is a head, then only what it is the head of.
+        A tombstone does not stand in the way.
         """
 
     def scan(self, owner: str | None = None) -> AsyncIterator[SessionKey]:

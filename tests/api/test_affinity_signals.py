@@ -96,7 +96,7 @@ async def test_a_session_goes_home_when_its_credential_is_well_again(start: Star
 
     def script(seen: Seen) -> Say | None:
         limited = seen.headers["x-api-key"] in ill
-        return Say(status=429, headers={"retry-after": "3"}) if limited else None
+        return Say(status=429, headers={"retry-after": "8"}) if limited else None
 
     async with start(config=CONFIG, claude=script, other=script) as gw:
         home = await seat(gw, *codex(1))
@@ -105,7 +105,7 @@ async def test_a_session_goes_home_when_its_credential_is_well_again(start: Star
         assert home not in away
         assert len(away) == 1
         ill.clear()
-        await asyncio.sleep(3.1)
+        await asyncio.sleep(8.1)
         assert {await seat(gw, *codex(1)) for _ in range(3)} == {home}
 
 

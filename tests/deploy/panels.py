@@ -12,6 +12,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,7 @@ async def load(gateway: Running, moods: Moods, redis: "Redis", seconds: float) -
         moods.failing = 1
         await asyncio.sleep(seconds * 0.25)
         moods.failing = 0
+        gateway.process.send_signal(signal.SIGHUP)
         await asyncio.sleep(seconds * 0.15)
         redis.stop()
         await asyncio.sleep(seconds * 0.12)
@@ -158,11 +160,11 @@ class Redis:
 
     def stop(self) -> None:
         """It answers nothing."""
-        self._process.send_signal(19)
+        self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
         """It answers again."""
-        self._process.send_signal(18)
+        self._process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
         """It is gone."""

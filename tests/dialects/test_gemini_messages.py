@@ -439,3 +439,10 @@ def test_any_order_of_messages_is_written_with_results_behind_their_calls(
         calls = [part["functionCall"]["id"] for part in before["parts"] if "functionCall" in part]
         answers = [part["functionResponse"]["id"] for part in after["parts"] if "functionResponse" in part]
         assert answers == calls
+
+
+@pytest.mark.parametrize("data", ["_-8", "/+8=", "_-8="])
+def test_base64_in_any_form_is_read_as_the_one_that_every_vendor_reads(data: str) -> None:
+    content = {"parts": [{"inlineData": {"mimeType": "image/png", "data": data}}]}
+    (message,) = gemini.decode_messages([json.dumps(content).encode()])
+    assert message.parts == (Image(media_type="image/png", data="/+8="),)

@@ -210,7 +210,7 @@ def test_the_requests_parameters_are_echoed() -> None:
     }  # fmt: skip
     body = json.loads(dialect.encode_reply(Reply(parts=(Text("x"),)), head(**members)))
     changed = {"text": {"verbosity": "low", "format": {"type": "text"}}, "service_tier": "default",
-               "conversation": {"id": "conv_1"}}  # fmt: skip
+               "conversation": {"id": "conv_1"}, "tools": [{**tools[0], "description": None}]}  # fmt: skip
     assert {name: body[name] for name in members} == members | changed
     Response.model_validate(body)
 

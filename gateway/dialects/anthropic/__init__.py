@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from gateway.conversation import Origin
 from gateway.dialects.anthropic.caching import cache_hint
+from gateway.dialects.anthropic.counting import COUNTING
 from gateway.dialects.anthropic.decoding import StreamDecoder
 from gateway.dialects.anthropic.errors import decode_error, encode_error
 from gateway.dialects.anthropic.messages import decode_messages, decode_system, encode_messages, encode_system
@@ -22,6 +23,7 @@ from gateway.dialects.anthropic.wire import NAME
 from gateway.dialects.dialect import RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
 
 __all__ = [
+    "COUNTING",
     "FORWARDED_HEADERS",
     "NAME",
     "auth",

@@ -6,6 +6,7 @@ Source: https://ai.google.dev/api/generate-content
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from gateway.dialects.gemini.counting import COUNTING, unwrapped
 from gateway.dialects.gemini.errors import decode_error, encode_error
 from gateway.dialects.gemini.framing import relay_filter
 from gateway.dialects.gemini.messages import decode_messages, decode_system, encode_system
@@ -17,6 +18,7 @@ from gateway.dialects.gemini.wire import NAME
 from gateway.dialects.gemini.writing import encode_messages
 
 __all__ = [
+    "COUNTING",
     "FORWARDED_HEADERS",
     "KEEP_ALIVE",
     "NAME",
@@ -41,6 +43,7 @@ __all__ = [
     "reply_encoder",
     "splice",
     "spoken",
+    "unwrapped",
 ]
 
 FORWARDED_HEADERS = frozenset({"x-goog-api-client", "x-server-timeout"})

@@ -85,6 +85,8 @@ def _parts(found: dict[str, Raw], where: str) -> list[Raw]:
 
 # ---------------------------------------------------------------- decoding
 
+_URL_SAFE = str.maketrans("-_", "+/")
+
 
 def decode_messages(messages: Sequence[bytes], origin: Origin | None = None) -> tuple[Message, ...]:
     """Messages from their JSON: one each, but for pieces of one reply or of one set of tool results."""
@@ -228,7 +230,7 @@ def _blob(found: dict[str, Raw], where: str) -> AnyPart:
     media_type = text(blob, "mimeType", where)
     if not data and not uri:
         raise invalid(f"{where}.{'data' if name == 'inlineData' else 'fileUri'}", "a string")
-    place = {"data": data} if data else {"file_id": uri} if _is_stored(uri) else {"url": uri}
+    place = {"data": _standard(data)} if data else {"file_id": uri} if _is_stored(uri) else {"url": uri}
     match media_type.split("/")[0]:
         case "image":
             return Image(media_type=media_type, **place)
@@ -236,6 +238,13 @@ def _blob(found: dict[str, Raw], where: str) -> AnyPart:
             return Audio(media_type=media_type, **place)
         case _:
             return File(media_type=media_type, name=text(blob, "displayName", where), **place)
+
+
+def _standard(data: str) -> str:
+    """Base64 in the letters that every vendor reads: Google's SDK writes the URL-safe ones, and padding is optional."""
+    if "-" in data or "_" in data:
+        data = data.translate(_URL_SAFE)
+    return data + "=" * (-len(data) % 4)
 
 
 def _is_stored(uri: str) -> bool:

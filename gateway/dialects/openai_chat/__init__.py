@@ -6,7 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/chat and the types of the
 from collections.abc import Mapping
 
 from gateway.conversation import Origin
-from gateway.dialects.dialect import ReplyHead
+from gateway.dialects.dialect import Counting, ReplyHead
 from gateway.dialects.openai_chat.caching import cache_hint
 from gateway.dialects.openai_chat.encoder import ReplyEncoder
 from gateway.dialects.openai_chat.errors import decode_error, encode_error
@@ -20,6 +20,7 @@ from gateway.dialects.openai_chat.tools import decode_tools, encode_tools
 from gateway.dialects.openai_chat.wire import NAME
 
 __all__ = [
+    "COUNTING",
     "FORWARDED_HEADERS",
     "NAME",
     "auth",
@@ -45,6 +46,7 @@ __all__ = [
     "spoken",
 ]
 
+COUNTING: Counting | None = None
 FORWARDED_HEADERS = frozenset({"openai-beta", "http-referer", "x-title"})
 """The last two are how an application names itself to OpenRouter."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from gateway.conversation import Origin
 from gateway.dialects.dialect import RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
 from gateway.dialects.openai_responses.caching import cache_hint
+from gateway.dialects.openai_responses.counting import COUNTING
 from gateway.dialects.openai_responses.decoding import ResponsesDecoder
 from gateway.dialects.openai_responses.encoding import ResponsesEncoder
 from gateway.dialects.openai_responses.errors import decode_error, encode_error
@@ -55,6 +56,7 @@ def auth(key: str, headers: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG00
 
 
 __all__ = [
+    "COUNTING",
     "FORWARDED_HEADERS",
     "NAME",
     "auth",

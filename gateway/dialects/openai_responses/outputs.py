@@ -16,9 +16,9 @@ _ECHOED = {
     "reasoning": b'{"effort":null,"summary":null}', "safety_identifier": b"null", "service_tier": b'"default"',
     "store": b"true", "temperature": b"1.0", "text": b"", "tool_choice": b'"auto"', "tools": b"[]",
     "top_logprobs": b"0", "top_p": b"1.0", "truncation": b'"disabled"', "usage": b"null", "user": b"null",
-    "metadata": b"{}",
+    "metadata": b"{}", "presence_penalty": b"0.0", "frequency_penalty": b"0.0", "completed_at": b"null",
 }  # fmt: skip
-_OURS = ("background", "error", "incomplete_details", "model", "output", "usage", "text")
+_OURS = ("completed_at", "background", "error", "incomplete_details", "model", "output", "usage", "text")
 
 
 def response_object(head: ReplyHead) -> dict[str, Raw]:
@@ -37,11 +37,27 @@ def response_object(head: ReplyHead) -> dict[str, Raw]:
     if bytes(response["service_tier"]) == b'"auto"':
         response["service_tier"] = Raw(b'"default"')
     response |= {"model": json(head.request.model), "output": Raw(b"[]"), "text": _text(fields.get("text"))}
+    response["tools"] = _tools(response["tools"])
     conversation = fields.get("conversation")
     if conversation is not None and present(conversation):
         by_id = is_text(conversation)
         response["conversation"] = json({"id": conversation}) if by_id else conversation
     return response
+
+
+def _tools(tools: Raw) -> Raw:
+    """Function tools with all their members, as the vendor repeats them."""
+    if b'"function"' not in bytes(tools):
+        return tools
+    whole = {"description": None, "parameters": None, "strict": None}
+    asked = ANYTHING.decode(tools)
+    if not isinstance(asked, list):
+        return tools
+    return json([{**tool, **whole, **tool} if _is_function(tool) else tool for tool in asked])
+
+
+def _is_function(tool: object) -> bool:
+    return isinstance(tool, dict) and tool.get("type") == "function"
 
 
 def _text(text: Raw | None) -> Raw:

@@ -74,7 +74,8 @@ true
 
 {{- define "gateway.gracePeriod" -}}
 {{- $grace := dig "server" "shutdown_grace" "60s" .Values.config -}}
-{{- $needed := add (int .Values.shutdown.preStopSeconds) (int (include "gateway.seconds" $grace)) -}}
+{{- $delay := dig "server" "shutdown_delay" "0s" .Values.config -}}
+{{- $needed := add (int .Values.shutdown.preStopSeconds) (int (include "gateway.seconds" $delay)) (int (include "gateway.seconds" $grace)) -}}
 {{- $given := .Values.shutdown.gracePeriodSeconds -}}
 {{- if kindIs "invalid" $given -}}
 {{- add $needed 10 -}}

@@ -1,0 +1,95 @@
+// A small line chart: a few minutes of one or two series, drawn as SVG.
+
+import { h, s } from "./dom.js";
+import { hour } from "./format.js";
+
+const HEIGHT = 96;
+const TOP = 8;
+const RIGHT = 44;
+
+/**
+ * `series`: `[{name, kind}]`; `format` makes a value text. `draw(points, window)` takes `{at, values}` with times in
+ * milliseconds and a null where nothing is known.
+ */
+export function chart(title, series, format, hint = "") {
+  const now = h("output", { class: "now", "aria-live": "off" });
+  const plot = s("svg", { class: "plot", height: HEIGHT, role: "img" });
+  const told = h("p", { class: "told", "aria-hidden": "true" });
+  const legend = series.length > 1 && h("span", { class: "legend" }, series.map(({ name, kind }) => h("span", { class: kind }, name)));
+  const figure = h("figure", { class: "chart" }, h("figcaption", null, h("h2", { title: hint || undefined }, title), legend, now), plot, told);
+  let points = [];
+  let span = 1;
+  let width = 0;
+  let at = null;
+
+  new ResizeObserver(() => render()).observe(figure);
+  plot.addEventListener("pointermove", (event) => {
+    at = (event.clientX - plot.getBoundingClientRect().left) / Math.max(1, width - RIGHT);
+    render();
+  });
+  plot.addEventListener("pointerleave", () => {
+    at = null;
+    render();
+  });
+
+  function draw(given, window) {
+    points = given;
+    span = window;
+    render();
+  }
+
+  function render() {
+    width = plot.clientWidth || figure.clientWidth - 24;
+    if (!width) return;
+    const last = points.at(-1);
+    const end = last?.at ?? 0;
+    const most = nice(Math.max(0, ...points.flatMap(({ values }) => values.filter((value) => value !== null))));
+    const x = (when) => (width - RIGHT) * (1 - (end - when) / span);
+    const y = (value) => TOP + (HEIGHT - TOP - 2) * (1 - value / most);
+    const nodes = [0, 0.5, 1].flatMap((share) => [
+      s("line", { class: "grid", x1: 0, x2: width - RIGHT, y1: y(most * share), y2: y(most * share) }),
+      share > 0 && s("text", { class: "tick", x: width - RIGHT + 6, y: y(most * share) + 4 }, format(most * share)),
+    ]);
+    series.forEach(({ kind }, index) => {
+      for (const run of runs(points, index)) {
+        const line = run.map(({ when, value }, n) => `${n ? "L" : "M"}${x(when).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+        if (index === 0) nodes.push(s("path", { class: `area ${kind}`, d: `${line}L${x(run.at(-1).when).toFixed(1)} ${y(0)}L${x(run[0].when).toFixed(1)} ${y(0)}Z` }));
+        nodes.push(s("path", { class: `curve ${kind}`, d: run.length > 1 ? line : `${line}h1` }));
+      }
+    });
+    const near = at === null || !points.length ? null : points.reduce((best, point) => (Math.abs(x(point.at) - at * (width - RIGHT)) < Math.abs(x(best.at) - at * (width - RIGHT)) ? point : best));
+    if (near) nodes.push(s("line", { class: "cursor", x1: x(near.at), x2: x(near.at), y1: TOP, y2: HEIGHT - 2 }));
+    plot.replaceChildren(...nodes.filter(Boolean));
+    told.textContent = near ? `${hour(near.at)}  ${say(near)}` : "";
+    now.textContent = last ? say(last, " · ", false) : "–";
+    plot.setAttribute("aria-label", last ? `${title}, the last ${Math.round(span / 1000)} seconds; now ${say(last)}` : `${title}: no figures yet`);
+  }
+
+  function say({ values }, between = ", ", names = true) {
+    return series.map(({ name }, index) => `${format(values[index])}${names && series.length > 1 ? ` ${name}` : ""}`).join(between);
+  }
+
+  return { figure, draw };
+}
+
+/** Stretches of a series without gaps. */
+function runs(points, index) {
+  const found = [];
+  let run = [];
+  for (const { at, values, gap } of points) {
+    if (gap || values[index] === null) {
+      if (run.length) found.push(run);
+      run = [];
+    }
+    if (values[index] !== null) run.push({ when: at, value: values[index] });
+  }
+  if (run.length) found.push(run);
+  return found;
+}
+
+/** The next round number at or above. */
+function nice(value) {
+  if (value <= 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 2.5, 5, 10].find((step) => step * power >= value) * power;
+}

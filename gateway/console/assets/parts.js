@@ -1,0 +1,99 @@
+// One message's content. Whatever it says is text; the only images are raster images that came as data.
+
+import { button, h, icon } from "./dom.js";
+import { bytes, count } from "./format.js";
+
+const RASTER = /^image\/(png|jpeg|gif|webp|avif)$/;
+const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
+const LONG = 6000;
+
+/** The nodes of a content: a text, or a list of parts. */
+export function contentOf(content) {
+  if (content === null || content === undefined) return [];
+  return typeof content === "string" ? [text(content)] : content.map(part);
+}
+
+function part(given) {
+  switch (given.type) {
+    case "text": return text(given.text);
+    case "image": return image(given);
+    case "file": return attachment("File", given, given.name);
+    case "audio": return attachment("Audio", given);
+    case "tool_call": return folded("tool", "Tool call", given.name, given.arguments ? code(pretty(given.arguments)) : h("p", { class: "none" }, "No arguments"));
+    case "tool_result": return folded("tool", given.is_error ? "Tool error" : "Tool result", given.name || given.call_id, contentOf(given.content), given.is_error);
+    case "reasoning": return reasoning(given);
+    case "refusal": return h("div", { class: "refusal" }, h("span", { class: "tag" }, "refusal"), text(given.text));
+    default: return folded("text", "Other content", given.kind ?? given.type ?? "", code(pretty(given.raw ?? given)));
+  }
+}
+
+function reasoning(given) {
+  const title = given.redacted ? "Reasoning, withheld by the provider" : given.summary ? "Reasoning, summary" : "Reasoning";
+  if (given.text) return folded("thought", title, "", text(given.text));
+  return h("p", { class: "none" }, icon("thought"), given.redacted ? title : "Reasoning, not shown by the provider");
+}
+
+function folded(drawn, title, detail, body, bad = false) {
+  return h("details", { class: `folded ${bad ? "bad" : ""}` },
+    h("summary", null, icon(drawn), h("span", null, title), detail && h("code", null, detail)),
+    h("div", { class: "inside" }, body));
+}
+
+function image(given) {
+  const size = given.data ? bytes(Math.floor(given.data.length * 0.75)) : "";
+  if (RASTER.test(given.media_type ?? "") && BASE64.test(given.data ?? "")) {
+    const alt = `Image, ${given.media_type}, ${size}`;
+    return h("figure", null, h("img", { src: `data:${given.media_type};base64,${given.data}`, alt, loading: "lazy" }),
+      h("figcaption", null, `${given.media_type} · ${size}`));
+  }
+  return attachment("Image", given);
+}
+
+// Addresses are shown and not followed: a provider's or a client's server need not learn who reads.
+function attachment(what, given, name = "") {
+  const size = given.data ? bytes(Math.floor(given.data.length * 0.75)) : "";
+  const where = given.url || (given.file_id && `file ${given.file_id}`);
+  return h("p", { class: "attachment" }, h("span", { class: "tag" }, what.toLowerCase()),
+    [name, given.media_type, size].filter(Boolean).join(" · "), where && h("code", null, where));
+}
+
+/** Text with its fenced code set apart; a very long one opens on demand. */
+export function text(whole) {
+  if (whole.length <= LONG) return h("div", { class: "text", dir: "auto" }, fenced(whole));
+  const box = h("div", { class: "text", dir: "auto" }, fenced(`${whole.slice(0, LONG)}…`));
+  box.append(button(`Show all ${count(whole.length)} characters`, {}, () => box.replaceChildren(...fenced(whole))));
+  return box;
+}
+
+function fenced(whole) {
+  const nodes = [];
+  let lines = [];
+  let inside = false;
+  const flush = () => {
+    const said = lines.join("\n");
+    if (inside) nodes.push(code(said));
+    else if (said.trim()) nodes.push(h("p", null, said.replace(/^\n+|\n+$/g, "")));
+    lines = [];
+  };
+  for (const line of whole.split("\n")) {
+    if (/^\s{0,3}```/.test(line)) {
+      flush();
+      inside = !inside;
+    } else {
+      lines.push(line);
+    }
+  }
+  flush();
+  return nodes;
+}
+
+const code = (said) => h("pre", { tabindex: "0", role: "group", "aria-label": "Code" }, h("code", null, said));
+
+function pretty(value) {
+  if (typeof value !== "string") return JSON.stringify(value, null, 2);
+  try {
+    return JSON.stringify(JSON.parse(value), null, 2);
+  } catch {
+    return value;
+  }
+}

@@ -1,0 +1,148 @@
+"""Token counts, embeddings and legacy completions: none of them touches a session (rule S16)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw
+from msgspec.structs import replace
+
+from gateway.ask import Ask, Gateway, Outlet
+from gateway.conversation import AnyPart, Prompt, Reasoning, Refusal, Text, ToolCall, ToolResult
+from gateway.dialects.registry import DIALECTS
+from gateway.errors import GatewayError, Kind, UpstreamError
+from gateway.exchange import exchange, find_route
+from gateway.metrics import Record
+from gateway.routing.health import is_fault_of_request, more_useful
+from gateway.routing.plan import Wish, plan, refused
+from gateway.routing.table import Route, Target
+from gateway.sessions.fitting import Fitting
+from gateway.watch import Watch
+
+ESTIMATED = ("x-gateway-estimate", "true")
+BYTES_A_TOKEN = 4
+MEDIA_TOKENS = 1000
+"""About what an image, or a page of a document, costs with any vendor."""
+MESSAGE_TOKENS = 4
+EMBED = "/embeddings"
+
+_ENCODER = msgspec.json.Encoder()
+_T = TypeVar("_T")
+
+Serve = Callable[[Gateway, Ask, Outlet, Watch, Record], Awaitable[None]]
+"""Serves one opened request, as gateway.exchange.exchange does."""
+
+
+async def count(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: Record) -> None:
+    """Count the tokens of a prompt: by the provider, or else by an estimate that says so in a header.
+
+    A provider that cannot count, or not now, is no failure of the target: nothing cools down.
+    """
+    route = find_route(gateway, ask, record)
+    fitting = Fitting(ask.client, ask.request, None, cut=0, max_turns=0)
+    target = plan(route, Wish(None, ask.affinity, next(gateway.turns)), gateway.fleet.state())[0]
+    counting, client = DIALECTS[target.dialect].COUNTING, ask.client.COUNTING
+    assert client is not None  # noqa: S101 - only dialects that can count have a route
+    headers = [("x-gateway-provider", target.provider)]
+    if counting is not None:
+        body = counting.body(fitting.fit(target).body, target.model)
+        try:
+            answer = await _post(gateway, ask, target, counting.path(target.model), body, watch)
+            tokens = counting.decode(answer)
+        except (UpstreamError, ValueError) as error:
+            if isinstance(error, UpstreamError) and is_fault_of_request(error):
+                raise
+        else:
+            record.provider, record.upstream_model = target.provider, target.model
+            same = target.dialect == ask.client.NAME
+            await out.whole(headers, answer if same else client.encode(tokens))
+            return
+    await out.whole([ESTIMATED], client.encode(estimate(ask.client.decode_prompt(ask.request))))
+
+
+async def embed(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: Record) -> None:
+    """Embeddings, by the first provider that speaks OpenAI's API; its answer passes unchanged."""
+    route = find_route(gateway, ask, record)
+    able = tuple(target for target in route.targets if target.dialect.startswith("openai"))
+    if not able:
+        message = f"No provider of {ask.request.model!r} has embeddings: they are forwarded to OpenAI's API only."
+        raise GatewayError(Kind.INVALID, message, param="model", code="no_embeddings")
+
+    async def embedded(target: Target) -> bytes:
+        fields = ask.request.fields | {"model": Raw(_ENCODER.encode(target.model))}
+        return await _post(gateway, ask, target, EMBED, _ENCODER.encode(fields), watch)
+
+    answer, target = await _first(gateway, ask, Route(route.name, able), record, embedded)
+    record.provider, record.upstream_model = target.provider, target.model
+    told = [("x-gateway-provider", target.provider), ("x-gateway-attempts", str(len(record.attempts)))]
+    await out.whole(told, answer)
+
+
+async def complete(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: Record) -> None:
+    """A legacy completion: an exchange without a session."""
+    await exchange(gateway, replace(ask, session=None), out, watch, record)
+
+
+async def _first(
+    gateway: Gateway, ask: Ask, route: Route, record: Record, send: Callable[[Target], Awaitable[_T]]
+) -> tuple[_T, Target]:
+    """The answer of the first target that gives one. Raises GatewayError."""
+    refusal: UpstreamError | None = None
+    for target in plan(route, Wish(None, ask.affinity, next(gateway.turns)), gateway.fleet.state()):
+        trial = await gateway.fleet.enter(target)
+        if trial is None:
+            continue
+        try:
+            with trial:
+                answer = await send(target)
+        except UpstreamError as error:
+            record.tried(target.provider, target.credential, target.model, error.kind.label)
+            refusal = more_useful(refusal, error)
+            if is_fault_of_request(error) or len(record.attempts) >= gateway.attempts:
+                break
+        else:
+            trial.close()
+            record.tried(target.provider, target.credential, target.model, "served")
+            return answer, target
+    raise refused(refusal, route, gateway.fleet.state())
+
+
+async def _post(gateway: Gateway, ask: Ask, target: Target, path: str, body: bytes, watch: Watch) -> bytes:
+    forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
+    watch.expect(gateway.upstream.timeouts(target).reply, "an answer")
+    try:
+        return await gateway.upstream.post(target, path, body, forwarded)
+    except (GatewayError, asyncio.CancelledError) as error:
+        raise (error if isinstance(error, GatewayError) else watch.why()) from None
+    finally:
+        watch.done()
+
+
+# ---------------------------------------------------------------- estimates
+
+
+def estimate(prompt: Prompt) -> int:
+    """About how many tokens a prompt has: a quarter of the bytes of its text, and flat sums for what is not text."""
+    size = sum(_size(part) for part in prompt.system)
+    tokens = 0
+    for message in prompt.messages:
+        size += sum(_size(part) for part in message.parts)
+        tokens += MESSAGE_TOKENS
+    for tool in prompt.tools:
+        size += len(tool.name) + len(tool.description.encode()) + len(bytes(tool.parameters)) + len(bytes(tool.raw))
+    if prompt.format is not None:
+        size += len(bytes(prompt.format.schema))
+    return tokens + -(-size // BYTES_A_TOKEN)
+
+
+def _size(part: AnyPart) -> int:
+    match part:
+        case Text(text=text) | Refusal(text=text) | Reasoning(text=text):
+            return len(text.encode())
+        case ToolCall(name=name, arguments=arguments):
+            return len(name) + len(arguments.encode())
+        case ToolResult(content=content):
+            return sum(_size(inner) for inner in content)
+        case _:
+            return MEDIA_TOKENS * BYTES_A_TOKEN
