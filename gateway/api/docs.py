@@ -21,6 +21,36 @@ table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-a
 """
 
 
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {
+                "code": {"type": "string", "examples": ["session_not_found"]},
+                "message": {"type": "string", "examples": ["There is no such session."]},
+                "owners": {
+                    "type": "array",
+                    "items": {"type": "object"},
+                    "description": "With the code ambiguous_session: who has a session of this id.",
+                },
+            },
+        }
+    },
+}
+_FAILURES = {
+    "400": "The request is wrong; the message says what.",
+    "401": "The management key is missing or wrong.",
+    "404": "There is no such thing.",
+    "409": "It is in the way of another, or an id means several.",
+    "413": "The body is too large.",
+    "429": "This address is locked out.",
+    "503": "The store is away, or sessions are off; see Retry-After.",
+}
+
+
 def document_of(router: Router, *, title: str, description: str) -> dict[str, Any]:
     """The OpenAPI document of everything in the router."""
     schemes = {
@@ -36,7 +66,23 @@ def document_of(router: Router, *, title: str, description: str) -> dict[str, An
         security=[{"bearer": []}, {"header": []}],
         path="/openapi-of-this-router",
     )
-    return Litestar([router], openapi_config=config, logging_config=None).openapi_schema.to_schema()
+    document = Litestar([router], openapi_config=config, logging_config=None).openapi_schema.to_schema()
+    document["components"].setdefault("schemas", {})["Error"] = _ERROR
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            operation["responses"].update(_errors(method, path))
+    return document
+
+
+def _errors(method: str, path: str) -> dict[str, Any]:
+    """What every operation may answer beside what its handler says."""
+    told = dict(_FAILURES)
+    if "{" not in path:
+        told.pop("404")
+    if "{" not in path and method != "post":
+        told.pop("409")
+    schema = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status: {"description": text, "content": schema} for status, text in told.items()}
 
 
 def docs_routes(document: Callable[[], dict[str, Any]]) -> list[HTTPRouteHandler]:

@@ -1,0 +1,73 @@
+"""The OpenAPI document is true: what it allows is answered as it says, by a gateway that runs."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.processes import running
+
+KEY = "the-key-of-the-operator"
+CONFIG = """
+server: {{port: PORT}}
+management: {{key: {key}}}
+sessions: {{file: {{directory: "{directory}"}}}}
+providers:
+  chat: {{kind: openai, base_url: "http://127.0.0.1:9/v1", keys: [k]}}
+models:
+  gpt: {{targets: [{{provider: chat, model: up-chat}}]}}
+"""
+CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
+
+
+@pytest.fixture(scope="module")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.BaseSchema]:
+    directory = tmp_path_factory.mktemp("store") / "sessions"
+    with running(CONFIG.format(key=KEY, directory=directory)) as gateway:
+        made = httpx.post(
+            f"{gateway.url}/v0/management/sessions",
+            json={"owner": "acme", "id": "0", "messages": TALK},
+            headers={"X-Management-Key": KEY},
+            timeout=60,
+        )
+        assert made.status_code == 201
+        yield schemathesis.openapi.from_url(f"{gateway.url}/v0/management/openapi.json", wait_for_schema=30)
+
+
+TALK = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
+OPERATIONS = 22
+BOUNDED = settings(
+    max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+)
+
+
+def test_every_route_answers_as_the_document_says(schema: schemathesis.BaseSchema):
+    wrong: list[str] = []
+    answered: Counter[tuple[str, bool]] = Counter()
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @BOUNDED
+        @given(case=operation.as_strategy())
+        def check(case: schemathesis.Case) -> None:
+            reply = case.call_and_validate(headers={"X-Management-Key": KEY}, checks=CHECKS, timeout=60)
+            answered[case.operation.label, reply.status_code < 300] += 1
+
+        try:
+            check()
+        except BaseExceptionGroup as several:
+            wrong.append(f"{operation.label}: {several.exceptions}")
+        except AssertionError as failed:
+            wrong.append(f"{operation.label}: {failed}")
+    assert len({label for label, _ in answered}) == OPERATIONS
+    assert sum(1 for _, good in answered if good) > OPERATIONS / 2
+    assert not wrong, "\n".join(wrong)
