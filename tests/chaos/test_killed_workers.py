@@ -1,6 +1,6 @@
 """F4: workers are killed at random moments under load; every turn whose end a client saw is stored whole, once.
 
-Eight kills here; `GATEWAY_KILLS=500` for the long form (`make chaos`).
+Five kills here; `GATEWAY_KILLS=500` for the long form (`make chaos`).
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from tests.processes import Running, provider, running, until
 from tests.scripted import Say, Seen
 from tests.servers import one
 
-KILLS = int(os.environ.get("GATEWAY_KILLS", "8"))
+KILLS = int(os.environ.get("GATEWAY_KILLS", "5"))
 CLIENTS = 12
 
 
