@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup tools check test panels cov dev lock faults agents
+.PHONY: setup tools check test panels dev lock faults chaos bench agents
 
 setup: .venv/done
 
@@ -34,6 +34,14 @@ panels: setup
 faults: setup
 	$(PY) -m pytest -q -s -n0 tests/chaos/test_provider_faults.py
 	$(PY) tests/chaos/fleet_cooldown.py
+
+# Five hundred killed workers on each store: half an hour.
+chaos: setup
+	GATEWAY_KILLS=500 $(PY) -m pytest -n2 tests/chaos/test_killed_workers.py
+
+# CPU time, latency and memory of this gateway beside others that are installed, as a table.
+bench: setup
+	$(PY) tests/bench/run.py
 
 dev: setup
 	$(PY) -m gateway demo

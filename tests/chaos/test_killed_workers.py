@@ -4,12 +4,13 @@ Five kills here; `GATEWAY_KILLS=500` for the long form (`make chaos`).
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import random
-import signal
+import subprocess
+import sys
 from collections import Counter
+from itertools import cycle
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,9 +18,9 @@ import httpx
 import pytest
 
 from tests.chaos.test_many_at_once import KEY, text_of
-from tests.processes import Running, provider, running, until
+from tests.processes import ROOT, Running, provider, until
 from tests.scripted import Say, Seen
-from tests.servers import one
+from tests.servers import free_port, one
 
 KILLS = int(os.environ.get("GATEWAY_KILLS", "5"))
 CLIENTS = 12
@@ -30,20 +31,46 @@ def unique(seen: Seen) -> Say:
     return Say(f"{seen.body['messages'][-1]['content']} -> {uuid4().hex} " + "word " * 5, pause=0.002)
 
 
-def children(gateway: Running) -> list[int]:
-    pid = gateway.process.pid
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+class Phoenix:
+    """A gateway process that is killed and started again on the same port."""
+
+    def __init__(self, config: str, folder: Path) -> None:
+        self.port = free_port()
+        self._path = folder / f"{self.port}.yaml"
+        self._path.write_text(config.replace("PORT", str(self.port)))
+        self._log = (folder / f"{self.port}.log").open("wb")
+        self.gateway = self._start()
+
+    def _start(self) -> Running:
+        command = [sys.executable, "-m", "gateway", "serve", "--config", str(self._path)]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=self._log, stderr=self._log)
+        return Running(process, f"http://127.0.0.1:{self.port}", Path(self._log.name))
+
+    def live(self) -> bool:
+        try:
+            return self.gateway.get("/health/live")[0] == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        self.gateway.process.kill()
+        self.gateway.process.wait()
+        self.gateway = self._start()
+
+    def stop(self) -> None:
+        self.gateway.process.kill()
+        self.gateway.process.wait()
+        self._log.close()
 
 
 class Client:
     """One conversation: asks its questions in order, each until it has seen the end of an answer."""
 
-    def __init__(self, gateway: Running, number: int) -> None:
+    def __init__(self, workers: list[Phoenix], number: int) -> None:
+        self._workers = cycle(workers)
         self.session = f"session-{number}"
         self.seen: list[tuple[str, str]] = []
         self.keyed = number % 2 == 0
-        self._gateway = gateway
         self.stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -59,7 +86,7 @@ class Client:
     async def _ask(self, question: str, key: str) -> bool:
         body = {"model": "m", "messages": [{"role": "user", "content": question}], "stream": True}
         headers = {"x-session-id": self.session} | ({"idempotency-key": key} if self.keyed else {})
-        url = f"{self._gateway.url}/v1/chat/completions"
+        url = f"{next(self._workers).gateway.url}/v1/chat/completions"
         try:
             async with httpx.AsyncClient(timeout=30) as http:
                 answer = await http.post(url, json=body, headers=headers)
@@ -110,19 +137,21 @@ async def test_what_a_client_saw_to_its_end_is_stored_once(store: str, tmp_path:
         providers: {{p: {{kind: openai, base_url: "{url}/v1", keys: [k]}}}}
         models: {{m: {{targets: [{{provider: p, model: m}}]}}}}
         """
-        with running(config, "--workers", "2") as gateway:
-            clients = [Client(gateway, number) for number in range(CLIENTS)]
+        workers = [Phoenix(config, tmp_path), Phoenix(config, tmp_path)]
+        try:
+            clients = [Client(workers, number) for number in range(CLIENTS)]
             tasks = [asyncio.create_task(client.run()) for client in clients]
             chance = random.Random(7)
-            for _ in range(KILLS):
+            for n in range(KILLS):
+                await asyncio.to_thread(until, workers[n % 2].live)
                 await asyncio.sleep(chance.uniform(0.02, 0.4))
-                with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                    if alive := children(gateway):
-                        os.kill(chance.choice(alive), signal.SIGKILL)
+                await asyncio.to_thread(workers[n % 2].kill)
+            await asyncio.to_thread(until, workers[0].live)
+            await asyncio.to_thread(until, workers[1].live)
             for client in clients:
                 client.stop.set()
             await asyncio.gather(*tasks)
-            await asyncio.to_thread(until, lambda: gateway.get("/health/ready")[0] == 200)
+            gateway = workers[0].gateway
             for client in clients:
                 kept = Counter(await stored(gateway, client.session))
                 assert client.seen
@@ -131,3 +160,6 @@ async def test_what_a_client_saw_to_its_end_is_stored_once(store: str, tmp_path:
                 if client.keyed:
                     questions = Counter(question for question, _ in kept.elements())
                     assert max(questions.values()) == 1, questions.most_common(3)
+        finally:
+            for worker in workers:
+                worker.stop()
