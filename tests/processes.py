@@ -59,7 +59,8 @@ class Running:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, _parsed(answer.read())
         except urllib.error.HTTPError as error:
-            return error.code, _parsed(error.read())
+            with error:
+                return error.code, _parsed(error.read())
 
     def lines(self) -> list[dict[str, Any]]:
         """The log, parsed."""
