@@ -171,8 +171,9 @@ class _Visit:
         always = self._setup.config.responses.store == "always"
         directives = with_state(directives, request, Asking(caller, self._headers, record.request_id, always, enabled))
         directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)
-        record.stream, record.session = request.stream, directives.state
+        record.stream = request.stream
         if directives.session is None and directives.state:
+            record.session = directives.state
             self._common.append(("x-session-state", directives.state))
         forwarded = self._dialect.FORWARDED_HEADERS
         return Ask(
