@@ -3,20 +3,20 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import httpx
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import Scope
+from litestar.types import ASGIApp, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
@@ -46,6 +46,7 @@ from gateway.fleet.file_board import FileBoard
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.limits import Limits
 from gateway.fleet.redis_board import RedisBoard
+from gateway.journal import Journal
 from gateway.ledger.book import Book
 from gateway.ledger.file_ledger import FileLedger
 from gateway.ledger.ledger import Ledger
@@ -90,24 +91,25 @@ def create_app(
 ) -> Litestar:
     """A worker's application. What is given replaces what the configuration would make; tests give fakes.
 
-    `finished` takes the record of each exchange beside the metrics; by default it is logged as one JSON line.
+    `finished` takes the record of each exchange as it ends; by default it is logged as one JSON line.
     `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
     `app.state.reloader` reads the configuration again from its `source`, `app.state.work` is what is under way: both
     for whoever runs the worker.
     """
     metrics = Metrics(registry or REGISTRY)
-    lines = ExchangeLog(sys.stderr.buffer)
+    journal = Journal(metrics.observe, *([] if finished else [ExchangeLog(sys.stderr.buffer).observe]))
     shared = make_shared(config, metrics, sessions)
-    worker = _Worker(config, shared, metrics, transport or Transport(), lines)
+    worker = _Worker(config, shared, metrics, transport or Transport(), journal)
     inference = Inference(
         current=worker.current,
         work=worker.work,
         limits=shared.limits,
-        metrics=metrics,
-        finished=_both(metrics.observe, finished or lines.add),
+        finished=_both(journal.add, finished) if finished else journal.add,
     )
-    registries = partial(_gathered, metrics, metrics_directory)
-    app = Litestar(
+    registries = partial(_gathered, metrics, journal, metrics_directory)
+    metrics.samplers.append(lambda: metrics.active.set(len(worker.work)))
+    app = Application(
+        inference.direct,
         route_handlers=[
             *_data_plane(inference, Models(worker.current), Responses(shared.opened, worker.current)),
             Conversations(shared.opened, worker.current).route(),
@@ -121,8 +123,30 @@ def create_app(
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
     )
-    app.state.reloader, app.state.work = worker.reloader, worker.work
+    app.state.reloader, app.state.work, app.state.metrics = worker.reloader, worker.work, registries
     return app
+
+
+class Application(Litestar):
+    """Litestar, with the way to the inference routes cut short: its router and middleware cost as much as an exchange.
+
+    `direct` is who serves a POST to a path, or to what is directly below it where it ends in a slash.
+    """
+
+    def __init__(self, direct: Mapping[str, ASGIApp], **settings: Any) -> None:  # noqa: ANN401 - Litestar's own
+        super().__init__(**settings)
+        self._direct = direct
+
+    async def __call__(
+        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
+    ) -> None:
+        if scope.get("method") == "POST":
+            path: str = cast("Scope", scope)["path"]
+            serve = self._direct.get(path) or self._direct.get(path[: path.rfind("/") + 1])
+            if serve is not None:
+                await serve(cast("Scope", scope), cast("Receive", receive), cast("Send", send))
+                return
+        await super().__call__(scope, receive, send)
 
 
 class _Shared(NamedTuple):
@@ -140,9 +164,9 @@ class _Worker:
     """The parts that live as long as the worker, and the setup of the configuration that is in force."""
 
     def __init__(
-        self, config: Config, shared: _Shared, metrics: Metrics, wires: httpx.AsyncBaseTransport, lines: ExchangeLog
+        self, config: Config, shared: _Shared, metrics: Metrics, wires: httpx.AsyncBaseTransport, journal: Journal
     ) -> None:
-        self._shared, self._metrics, self._wires, self._lines = shared, metrics, wires, lines
+        self._shared, self._metrics, self._wires, self._journal = shared, metrics, wires, journal
         self._turns = count()
         self._credentials = Credentials(logs.conceal)
         self.work = Work()
@@ -172,8 +196,9 @@ class _Worker:
             self.work.leaving = self.work.draining = True
             watching.cancel()
             await self._wires.aclose()
-            for part in (self._credentials, self._shared.book, limits, fleet, store, self._lines):
+            for part in (self._credentials, self._shared.book, limits, fleet, store):
                 await part.close()
+            self._journal.flush()
 
     def _setup(self, config: Config) -> Setup:
         shared, table = self._shared, Table(config)
@@ -284,8 +309,10 @@ def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:
     return opened
 
 
-def _gathered(metrics: Metrics, directory: str | None) -> CollectorRegistry:
-    """This worker's instruments, or those of all workers where several share a directory."""
+def _gathered(metrics: Metrics, journal: Journal, directory: str | None) -> CollectorRegistry:
+    """This worker's instruments as they are now, or those of all workers where several share a directory."""
+    journal.flush()
+    metrics.sample()
     if directory is None:
         return metrics.registry
     registry = CollectorRegistry()

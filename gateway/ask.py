@@ -1,14 +1,14 @@
 """The nouns of one exchange: what is asked, where the answer goes, what serves it."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import httpx
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from gateway.conversation import Event, Failed, Reply
+from gateway.conversation import Event, Failed, Reply, events_of
 from gateway.dialects.dialect import Dialect, RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
 from gateway.dialects.openai_responses.relabel import Relabeller, relabelled
 from gateway.dialects.sse import WholeEvents
@@ -18,7 +18,7 @@ from gateway.metrics import Record
 from gateway.routing.table import Route, Table, Target
 from gateway.sessions.fitting import Fitted
 from gateway.sessions.memory import Memory, Recall, SessionAsk
-from gateway.upstream import Upstream
+from gateway.upstream import Pieces, Upstream
 from gateway.watch import Watch
 
 _NAME = re.compile(r"[\w.:*\[\]-]{1,80}", re.ASCII)
@@ -87,6 +87,10 @@ class Gateway(Struct, frozen=True, kw_only=True):
     wall: Callable[[], float]
 
 
+Arrival = tuple[bytes, list[Event]]
+"""A piece of a provider's stream, and the events in it."""
+
+
 class Answer(Struct, kw_only=True):
     """A target that serves: a whole `reply`, or a stream whose first `events` were decoded from `data`.
 
@@ -103,7 +107,12 @@ class Answer(Struct, kw_only=True):
     events: list[Event] = []
     reply: Reply | None = None
     decoder: ReplyDecoder | None = None
-    pieces: AsyncIterator[bytes] | None = None
+    pieces: Pieces | None = None
+
+    @property
+    def begun(self) -> Arrival:
+        """What is there of a stream: what was read ahead, or the whole reply of a provider that does not stream."""
+        return (self.data, self.events) if self.decoder is not None else (b"", events_of(self.reply or Reply()))
 
     def note(self, record: Record, now: float) -> None:
         """What the record of the exchange says of who serves it."""
@@ -129,6 +138,11 @@ class Open(Struct, frozen=True, kw_only=True):
         """Whether client and provider speak the same dialect: then bytes pass unchanged."""
         streamed = self.answer.decoder is not None
         return self.answer.target.dialect == self.ask.client.NAME and streamed == self.ask.request.stream
+
+    @property
+    def idle(self) -> float:
+        """Seconds that the provider may be silent within a stream."""
+        return self.gateway.upstream.timeouts(self.answer.target).idle
 
     @property
     def limit(self) -> int:

@@ -5,10 +5,9 @@ streamed replies settle in one place.
 """
 
 import asyncio
-from contextlib import aclosing
 
-from gateway.arrivals import arrivals, prime, raise_failure
-from gateway.ask import Answer, Ask, Gateway, Open, Outlet, Passage, reply_head
+from gateway.arrivals import following, prime, raise_failure
+from gateway.ask import Answer, Arrival, Ask, Gateway, Open, Outlet, Passage, reply_head
 from gateway.conversation import Reply, ReplyBuilder, events_of
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
@@ -20,7 +19,7 @@ from gateway.routing.table import Route, may_use
 from gateway.sessions.fitting import Fitting
 from gateway.sessions.memory import Answered, Recall
 from gateway.sessions.store import Pin
-from gateway.upstream import let_go, read
+from gateway.upstream import read
 from gateway.watch import Watch
 
 
@@ -94,16 +93,18 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
     limits = gateway.upstream.timeouts(target)
     first = limits.first_event if ask.request.stream else limits.reply
     forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
+    skim = fitting.alone and target.dialect == ask.client.NAME
     started = watch.expect(first, "an answer")
     answer: Answer | None = None
     try:
         response = await gateway.upstream.send(target, fitted.body, forwarded, stream=ask.request.stream)
         answer = Answer(target=target, trial=trial, fitted=fitted, response=response, started=started)
         if ask.request.stream and "json" not in response.headers.get("content-type", ""):
-            await prime(answer)
+            await prime(answer, skim=skim)
         else:
             answer.data = await read(response)
-            answer.reply = DIALECTS[target.dialect].decode_reply(answer.data, target.origin)
+            skim = skim and not ask.request.stream
+            answer.reply = DIALECTS[target.dialect].decode_reply(answer.data, target.origin, skim=skim)
     except (GatewayError, asyncio.CancelledError) as error:
         watch.done()
         if answer is not None:
@@ -126,18 +127,18 @@ async def relay(turn: Open, out: Outlet) -> None:
     """A stream: passed on as it comes; its end is held back until the turn is stored (rule S7)."""
     await out.start(turn.headers())
     builder, passage, held = ReplyBuilder(turn.limit), turn.passage(), b""
+    arrived: Arrival | None = turn.answer.begun
     try:
-        async with aclosing(arrivals(turn)) as arriving:
-            async for data, events in arriving:
-                for event in events:
-                    builder.add(event)
-                held += passage.carry(data, events)
-                raise_failure(events)
-                if held and (turn.recall is None or builder.stopped is None):
-                    await out.write(held)
-                    held = b""
-                if builder.ended:
-                    break
+        while arrived is not None:
+            data, events = arrived
+            for event in events:
+                builder.add(event)
+            held += passage.carry(data, events)
+            raise_failure(events)
+            if held and (turn.recall is None or builder.stopped is None):
+                await out.write(held)
+                held = b""
+            arrived = None if builder.ended else await following(turn)
     except (GatewayError, asyncio.CancelledError) as error:
         turn.answer.trial.broke(error)
         await settle(turn, builder.cut(), incomplete=True)
@@ -150,7 +151,8 @@ async def relay(turn: Open, out: Outlet) -> None:
         raise
     await out.finish(held + passage.close() + turn.afterword())
     await confirm(turn)
-    await let_go(turn.answer.response, turn.answer.pieces)
+    if turn.answer.pieces is not None:
+        await turn.answer.pieces.let_go()
 
 
 async def apologise(turn: Open, passage: Passage, error: BaseException, out: Outlet, held: bytes = b"") -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
+from functools import partial
 from math import ceil
-from secrets import token_hex
 from typing import Literal
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ from gateway.api.cors import preflight, shared_with
 from gateway.api.directives import read_directives, with_retry_key
 from gateway.api.outlet import AsgiOutlet
 from gateway.api.setup import Current
+from gateway.api.state import DIALECT as STATEFUL
 from gateway.api.state import Asking, with_state
 from gateway.api.work import Work
 from gateway.ask import Ask
@@ -29,12 +31,15 @@ from gateway.dialects.sse import COMMENT
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange
 from gateway.fleet.limits import Limits, Ticket, headers, refusal
-from gateway.metrics import Metrics, Record
+from gateway.metrics import Record
 from gateway.passthrough import BYTES_A_TOKEN, Serve, count
 from gateway.watch import Watch
 
 COUNT = "countTokens"
 """Gemini's method, and the mark of its requests."""
+
+PATIENCE = 0.05
+"""Seconds after which a client that waits is watched; only a turn must know at once whether its end was read."""
 
 log = logging.getLogger("gateway")
 
@@ -48,28 +53,29 @@ class Inference(Struct, kw_only=True):
     current: Current
     work: Work
     limits: Limits
-    metrics: Metrics
     finished: Callable[[Record], None]
+    direct: dict[str, ASGIApp] = {}
+    """Who serves a POST to a path; one that ends in a slash stands for what is directly below it."""
 
     def route(
         self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None, serve_one: Serve = exchange
     ) -> ASGIRouteHandler:
         """A route of `dialect`. With `other`, all below it too: then what is no POST of `dialect`'s goes there."""
 
+        async def post(scope: Scope, receive: Receive, send: Send) -> None:
+            await _Visit(self, dialect, scope, serve_one).serve(open_request, receive, send)
+
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             if upgrades(scope):
                 await refuse_upgrade(send)
-                return
-            own = scope.get("method") == "POST" and is_own(dialect, path_of(scope))
-            if other is not None and not own and scope.get("method") != "OPTIONS":
+            elif scope.get("method") == "OPTIONS":
+                await _Visit(self, dialect, scope, serve_one).preflight(send)
+            elif other is None or (scope.get("method") == "POST" and is_own(dialect, path_of(scope))):
+                await post(scope, receive, send)
+            else:
                 await other(scope, receive, send)
-                return
-            visit = _Visit(self, dialect, scope, serve_one)
-            if scope.get("method") == "OPTIONS":
-                await visit.preflight(send)
-                return
-            await visit.serve(open_request, receive, send)
 
+        self.direct[f"{path}/" if dialect.NAME == "gemini" else path] = post
         return asgi(path, is_mount=other is not None, copy_scope=False)(serve)
 
 
@@ -84,9 +90,10 @@ class _Visit:
         self._scope = scope
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self._watch = Watch(self._setup.config.routing.deadline)
-        self._record = Record(request_id=token_hex(16), dialect=dialect.NAME)
+        self._record = Record(request_id=os.urandom(16).hex(), dialect=dialect.NAME)
         self._common = [("x-request-id", self._record.request_id)]
-        self._common += shared_with(self._headers, self._setup.config.server.cors_origins)
+        if self._setup.config.server.cors_origins:
+            self._common += shared_with(self._headers, self._setup.config.server.cors_origins)
         self._ask: Ask | None = None
         self._ticket: Ticket | None = None
         self._size = 0
@@ -100,7 +107,6 @@ class _Visit:
         keepalive = self._setup.config.streaming.keepalive
         out = AsgiOutlet(send, self._watch, keepalive=keepalive, common=self._common)
         self._of.work.begin(self._watch)
-        self._of.metrics.active.inc()
         try:
             await self._exchange(open_request, receive, out)
             self._record.status = 200
@@ -117,7 +123,6 @@ class _Visit:
             await self._fail(GatewayError(Kind.INTERNAL, message), out)
         finally:
             self._of.work.end(self._watch)
-            self._of.metrics.active.dec()
             if self._ticket is not None:
                 self._of.limits.done(self._ticket, self._tokens())
             out.close()
@@ -138,10 +143,13 @@ class _Visit:
         self._record.key, self._record.owner = caller.id, caller.owner
         body = await read_body(receive, self._headers, server.max_body)
         request, self._size = open_request(self._scope, body), len(body)
-        out.listen(receive)
         if self._serve_one is not count and request.query != COUNT:
             await self._admit(caller)
         ask = self._ask = self._asked(request, caller, body)
+        if ask.session is None:
+            self._watch.look(PATIENCE, partial(out.listen, receive))
+        else:
+            out.listen(receive)
         if request.stream:
             out.stream(*_framing(request))
         serve_one = count if request.query == COUNT else self._serve_one
@@ -169,19 +177,21 @@ class _Visit:
         enabled = gateway.memory is not None
         directives = read_directives(self._headers, request.fields, caller, record.request_id, enabled=enabled)
         always = self._setup.config.responses.store == "always"
-        directives = with_state(directives, request, Asking(caller, self._headers, record.request_id, always, enabled))
+        if request.dialect == STATEFUL:
+            asking = Asking(caller, self._headers, record.request_id, always, enabled)
+            directives = with_state(directives, request, asking)
         directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)
         record.stream, record.session = request.stream, directives.state
         if directives.session is None and directives.state:
             self._common.append(("x-session-state", directives.state))
-        forwarded = self._dialect.FORWARDED_HEADERS
+        forwarded = self._dialect.FORWARDED_HEADERS & self._headers.keys()
         return Ask(
             id=record.request_id,
             created=int(gateway.wall()),
             client=self._dialect,
             request=request,
             models=caller.models,
-            forwarded={name: value for name, value in self._headers.items() if name in forwarded},
+            forwarded={name: self._headers[name] for name in sorted(forwarded)} if forwarded else {},
             session=directives.session,
             affinity=directives.affinity,
         )

@@ -1,5 +1,7 @@
 """How busy each credential is, as far as this worker knows."""
 
+from collections.abc import Mapping
+
 from gateway.routing.table import Target
 
 Seat = tuple[str, str]
@@ -14,6 +16,10 @@ class Load:
     def of(self, target: Target) -> int:
         """Requests in flight with the target's credential."""
         return self._in_flight.get(target.seat, 0)
+
+    def seats(self) -> Mapping[Seat, int]:
+        """Requests in flight at each seat that has any."""
+        return self._in_flight
 
     def full(self, target: Target) -> bool:
         """Whether the credential has as many requests as it takes."""
