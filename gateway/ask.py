@@ -114,6 +114,11 @@ class Answer(Struct, kw_only=True):
         """What is there of a stream: what was read ahead, or the whole reply of a provider that does not stream."""
         return (self.data, self.events) if self.decoder is not None else (b"", events_of(self.reply or Reply()))
 
+    async def let_go(self) -> None:
+        """The reply has ended, what is left of the answer does not matter."""
+        if self.pieces is not None:
+            await self.pieces.let_go()
+
     def note(self, record: Record, now: float) -> None:
         """What the record of the exchange says of who serves it."""
         target, fitted = self.target, self.fitted

@@ -151,8 +151,7 @@ async def relay(turn: Open, out: Outlet) -> None:
         raise
     await out.finish(held + passage.close() + turn.afterword())
     await confirm(turn)
-    if turn.answer.pieces is not None:
-        await turn.answer.pieces.let_go()
+    await turn.answer.let_go()
 
 
 async def apologise(turn: Open, passage: Passage, error: BaseException, out: Outlet, held: bytes = b"") -> None:
