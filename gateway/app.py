@@ -264,7 +264,7 @@ def make_store(config: Config, metrics: Metrics | None = None) -> SessionStore:
     if config.sessions.store == "redis":
         redis = config.sessions.redis
         return RedisStore(
-            connect(redis),
+            connect(redis, metrics.unreplicated) if metrics else connect(redis),
             prefix=redis.prefix,
             timeout=float(redis.timeout),
             tombstone=tombstone,

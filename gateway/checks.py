@@ -102,14 +102,22 @@ def _encryption(encryption: Encryption) -> Iterator[str]:
             yield f"{path}.key: 32 bytes as base64 or as 64 hexadecimal digits; `openssl rand -base64 32` makes one."
 
 
+def _redis_times(redis: RedisSessions) -> Iterator[str]:
+    for name in ("timeout", "connect_timeout", "wait_timeout"):
+        if getattr(redis, name) <= 0:
+            yield f"sessions.redis.{name}: must be longer than nothing."
+    if redis.wait_replicas < 0:
+        yield "sessions.redis.wait_replicas: at least 0, which waits for none."
+    if redis.wait_replicas and redis.wait_timeout * 2 > redis.timeout:
+        yield "sessions.redis.wait_timeout: at most half of sessions.redis.timeout, of which it is a part."
+
+
 def _redis(redis: RedisSessions) -> Iterator[str]:
     if re.search(r"[{}\s]", redis.prefix):
         yield "sessions.redis.prefix: no braces and no spaces."
     if redis.connections < 1:
         yield "sessions.redis.connections: at least 1."
-    for name in ("timeout", "connect_timeout"):
-        if getattr(redis, name) <= 0:
-            yield f"sessions.redis.{name}: must be longer than nothing."
+    yield from _redis_times(redis)
     if redis.mode == "single" and "," in redis.url.rpartition("@")[2].partition("?")[0]:
         yield "sessions.redis.url: several servers need `mode: sentinel` or `mode: cluster`."
     if redis.mode != "single" and redis.url.startswith("unix:"):

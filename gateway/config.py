@@ -109,7 +109,8 @@ class RedisSessions(_Base, frozen=True):
 
     For Sentinel and Cluster `url` names several servers: `redis://user:password@host:port,host:port/0`.
     `connections`: at most so many from one worker to one server. The `sentinel_*` are Sentinel's alone: the name of
-    the master, and what the sentinels themselves want to be told.
+    the master, and what the sentinels themselves want to be told. A turn waits up to `wait_timeout` until so many
+    `wait_replicas` have it.
     """
 
     url: str = "redis://localhost:6379/0"
@@ -118,6 +119,8 @@ class RedisSessions(_Base, frozen=True):
     timeout: Duration = Duration(0.25)
     connect_timeout: Duration = Duration(0.25)
     connections: int = 4
+    wait_replicas: int = 0
+    wait_timeout: Duration = Duration(0.1)
     sentinel_master: str = "mymaster"
     sentinel_username: str = ""
     sentinel_password: str = ""

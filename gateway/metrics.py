@@ -180,6 +180,11 @@ class Metrics:
         self._breaker = gauge(
             "gateway_store_breaker_open", "1 while the store is not asked because it failed.", mode="livemax"
         )
+        self._unreplicated = Counter(
+            "gateway_store_unreplicated_total",
+            "Writes that fewer replicas than `wait_replicas` had in time.",
+            registry=registry,
+        )
         info = gauge("gateway_build_info", "The version, as a label.", "version", mode="livemax")
         info.labels(__version__).set(1)
 
@@ -289,6 +294,10 @@ class Metrics:
     def store_breaker(self, opened: int) -> None:
         """The store is not asked from now on (1), or is asked again (0)."""
         self._breaker.set(opened)
+
+    def unreplicated(self) -> None:
+        """A write is in Redis, but not in as many of its replicas as are waited for."""
+        self._unreplicated.inc()
 
     def reloaded(self, outcome: str) -> None:
         """The configuration was read again: `applied`, `unchanged`, `invalid` or `restart_needed`."""
