@@ -16,6 +16,7 @@ from gateway.fleet.fleet import Trial
 from gateway.metrics import Record
 from gateway.routing.health import is_fault_of_request, more_useful
 from gateway.routing.plan import Wish, plan, refused, seat_after
+from gateway.routing.prices import priced
 from gateway.routing.table import Route, may_use
 from gateway.sessions.fitting import Fitting
 from gateway.sessions.memory import Answered, Recall
@@ -82,9 +83,8 @@ def find_route(gateway: Gateway, ask: Ask, record: Record) -> Route:
         raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
     record.model = route.name
     if not route.targets:
-        message = f"Every provider of {route.name!r} is switched off."
-        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
-    return route
+        raise GatewayError(Kind.UNAVAILABLE, f"Each provider of {route.name!r} is switched off.", code="model_disabled")
+    return priced(route) if ask.priced else route
 
 
 async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, watch: Watch) -> Answer:
@@ -140,10 +140,12 @@ async def relay(turn: Open, out: Outlet) -> None:
                     break
     except (GatewayError, asyncio.CancelledError) as error:
         turn.answer.trial.broke(error)
+        turn.record.said = builder.said
         await settle(turn, builder.cut(), incomplete=True)
         await apologise(turn, passage, error, out, held)
         raise
     try:
+        turn.record.said = builder.said
         await settle(turn, passage.told(builder.reply()), overflown=builder.overflown)
     except GatewayError as error:
         await apologise(turn, passage, error, out)
@@ -174,8 +176,7 @@ async def settle(turn: Open, reply: Reply, *, incomplete: bool = False, overflow
     """The one end of every exchange that a provider answered: counted, and stored if it has a session."""
     turn.watch.done()
     answer, recall, memory = turn.answer, turn.recall, turn.gateway.memory
-    turn.record.served(reply.usage, turn.watch.now - answer.started, incomplete=incomplete)
-    turn.record.priced(answer.target.prices)
+    turn.note(reply, incomplete=incomplete)
     if recall is None or memory is None:
         return
     was = recall.pin.seat if recall.pin else None

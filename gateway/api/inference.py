@@ -28,13 +28,16 @@ from gateway.dialects.registry import DIALECTS
 from gateway.dialects.sse import COMMENT
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange
-from gateway.fleet.limits import Limits, Ticket, headers, refusal
+from gateway.fleet.limits import Limits, Ticket, headers, refusal, used
 from gateway.metrics import Metrics, Record
-from gateway.passthrough import BYTES_A_TOKEN, Serve, count
+from gateway.passthrough import Serve, count
 from gateway.watch import Watch
 
 COUNT = "countTokens"
 """Gemini's method, and the mark of its requests."""
+
+LONG = 60.0
+"""Seconds; the vendors' SDKs take no heed of a longer Retry-After and ask again at once, unless told not to."""
 
 log = logging.getLogger("gateway")
 
@@ -89,7 +92,6 @@ class _Visit:
         self._common += shared_with(self._headers, self._setup.config.server.cors_origins)
         self._ask: Ask | None = None
         self._ticket: Ticket | None = None
-        self._size = 0
 
     async def preflight(self, send: Send) -> None:
         """Answer a browser that asks what it may send."""
@@ -119,7 +121,7 @@ class _Visit:
             self._of.work.end(self._watch)
             self._of.metrics.active.dec()
             if self._ticket is not None:
-                self._of.limits.done(self._ticket, self._tokens())
+                self._of.limits.done(self._ticket, *used(self._record))
             out.close()
             self._watch.close()
             self._record.duration = self._watch.now - self._watch.started
@@ -137,10 +139,9 @@ class _Visit:
         caller = self._setup.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
         self._record.key, self._record.owner = caller.id, caller.owner
         body = await read_body(receive, self._headers, server.max_body)
-        request, self._size = open_request(self._scope, body), len(body)
+        request = open_request(self._scope, body)
         out.listen(receive)
-        if self._serve_one is not count and request.query != COUNT:
-            await self._admit(caller)
+        await self._admit(caller)
         ask = self._ask = self._asked(request, caller, body)
         if request.stream:
             out.stream(*_framing(request))
@@ -156,13 +157,6 @@ class _Visit:
             self._common.extend(headers(ticket, family, self._setup.gateway.wall()))
             if ticket.taken.refused:
                 raise refusal(ticket)
-
-    def _tokens(self) -> int:
-        """What the request has used, by the provider's count; of a reply that was cut off, about its prompt."""
-        usage = self._record.usage
-        if usage is not None:
-            return usage.input + usage.output
-        return self._size // BYTES_A_TOKEN if self._record.provider else 0
 
     def _asked(self, request: Request, caller: Caller, body: bytes) -> Ask:
         gateway, record = self._setup.gateway, self._record
@@ -184,6 +178,7 @@ class _Visit:
             forwarded={name: value for name, value in self._headers.items() if name in forwarded},
             session=directives.session,
             affinity=directives.affinity,
+            priced=self._ticket is not None and self._ticket.limits.budgeted,
         )
 
     async def _fail(self, error: GatewayError, out: AsgiOutlet) -> None:
@@ -199,6 +194,8 @@ class _Visit:
         headers = [("x-gateway-attempts", str(len(record.attempts)))] if record.attempts else []
         if error.retry_after is not None:
             headers.append(("retry-after", str(max(ceil(error.retry_after), 1))))
+            if error.retry_after > LONG:
+                headers.append(("x-should-retry", "false"))
         if self._ask is not None and self._ask.session is not None:
             headers.append(("x-session-id", self._ask.session.key.id))
         await out.whole(headers, self._dialect.encode_error(error, record.request_id), error.kind.status)
