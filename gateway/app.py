@@ -180,6 +180,7 @@ class _Worker:
 
     def _setup(self, config: Config) -> Setup:
         shared, table = self._shared, Table(config)
+        shared.fleet.shares_load = config.routing.strategy == "least-busy"
         self._metrics.expect((target.seat for target in table.targets()), config.models)
         gateway = Gateway(
             table=table,

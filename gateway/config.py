@@ -194,7 +194,7 @@ class Routing(_Base, frozen=True):
     """How a target is chosen and how often another one is tried.
 
     Of equals, for requests that belong to no session: `round-robin` takes them in turn by weight, `weighted` draws by
-    weight, `least-busy` takes the one with the fewest requests in flight for its weight, as this worker counts them.
+    weight, `least-busy` takes the one with the fewest requests in flight for its weight, in the whole fleet.
     """
 
     strategy: Strategy = "round-robin"

@@ -1,4 +1,4 @@
-"""Cool-downs in a file beside the sessions, for the workers of one machine."""
+"""Cool-downs and loads in two files beside the sessions, for the workers of one machine."""
 
 import time
 from collections.abc import Callable, MutableMapping
@@ -8,8 +8,10 @@ from typing import TypeVar
 from msgspec import Struct
 
 from gateway.errors import Kind
+from gateway.fleet.board import SILENCE
 from gateway.fleet.shared_file import SharedFile
 from gateway.routing.health import MEMORY, CoolDown, Failing, Place, after
+from gateway.routing.load import InFlight, added
 
 T = TypeVar("T")
 
@@ -32,6 +34,8 @@ class Entry(Struct, array_like=True):
 
 
 Known = MutableMapping[Place, Entry]
+Loads = dict[str, tuple[float, list[tuple[str, str, int]]]]
+"""By worker: when it told (Unix seconds), and its requests in flight by provider and credential."""
 
 
 class FileBoard:
@@ -39,6 +43,7 @@ class FileBoard:
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
         self._file = SharedFile[list[Entry]](directory / "fleet.json", list[Entry], list)
+        self._loads = SharedFile[Loads](directory / "load.json", Loads, dict)
         self._clock = clock
 
     async def read(self) -> dict[Place, CoolDown]:
@@ -84,6 +89,17 @@ class FileBoard:
             return True
 
         return await self._change(step)
+
+    async def load(self, holder: str, own: InFlight) -> InFlight:
+        def step(known: Loads) -> tuple[Loads, InFlight]:
+            now = self._clock()
+            told = {name: load for name, load in known.items() if load[0] > now - SILENCE and name != holder}
+            others = added(load for _, load in told.values())
+            if own:
+                told[holder] = now, [(*seat, number) for seat, number in own.items()]
+            return told, others
+
+        return await self._loads.change(step)
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -35,7 +35,7 @@ class SharedFile(Generic[Value]):
         try:
             status = self._path.stat()
             if (status.st_mtime_ns, status.st_ino) != self._seen:
-                self._value = self._load()
+                self._value = self._decoded(self._bytes())
                 self._seen = (status.st_mtime_ns, status.st_ino)
         except FileNotFoundError:
             return self._empty()
@@ -48,8 +48,10 @@ class SharedFile(Generic[Value]):
 
         def work() -> T:
             with self._alone():
-                value, result = step(self._load())
-                self._save(value)
+                before = self._bytes()
+                value, result = step(self._decoded(before))
+                if (after := msgspec.json.encode(value)) != before:
+                    self._save(after)
             return result
 
         try:
@@ -57,17 +59,23 @@ class SharedFile(Generic[Value]):
         except OSError as exc:
             raise _unavailable() from exc
 
-    def _load(self) -> Value:
+    def _bytes(self) -> bytes:
         try:
-            found: Value = self._decoder.decode(self._path.read_bytes())
-        except (FileNotFoundError, msgspec.DecodeError):
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return msgspec.json.encode(self._empty())
+
+    def _decoded(self, data: bytes) -> Value:
+        try:
+            found: Value = self._decoder.decode(data)
+        except msgspec.DecodeError:
             return self._empty()
         return found
 
-    def _save(self, value: Value) -> None:
+    def _save(self, data: bytes) -> None:
         new = self._path.with_suffix(".new")
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(value))
+            file.write(data)
         new.replace(self._path)
 
     @contextmanager
