@@ -43,9 +43,12 @@ from gateway.dialects.dialect import Request as Opened
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import StoreUnavailable
 from gateway.fleet.file_board import FileBoard
+from gateway.fleet.file_spending import FileSpending
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.limits import Limits
+from gateway.fleet.meters import Meters
 from gateway.fleet.redis_board import RedisBoard
+from gateway.fleet.redis_tally import RedisTally
 from gateway.journal import Journal
 from gateway.ledger.book import Book
 from gateway.ledger.file_ledger import FileLedger
@@ -185,7 +188,7 @@ class _Worker:
             with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
                 await store.check()
         fleet.start()
-        limits.start()
+        await limits.start()
         await self._shared.book.start()
         await self._credentials.follow(self.current.setup.config)
         await self.reloader.catch_up()
@@ -202,6 +205,7 @@ class _Worker:
 
     def _setup(self, config: Config) -> Setup:
         shared, table = self._shared, Table(config)
+        shared.fleet.shares_load = config.routing.strategy == "least-busy"
         self._metrics.expect((target.seat for target in table.targets()), config.models)
         gateway = Gateway(
             table=table,
@@ -227,6 +231,7 @@ class _Worker:
             table=lambda: self.current.setup.gateway.table,
             fleet=self._shared.fleet,
             book=self._shared.book,
+            spent=self._shared.limits.spent,
             registry=registry,
             clock=time.monotonic,
             wall=time.time,
@@ -281,13 +286,16 @@ def make_shared(config: Config, metrics: Metrics, sessions: SessionStore | None)
     store = sessions or make_store(config, metrics)
     seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
     board: RedisBoard | FileBoard | None = None
-    limits = Limits(None, time.monotonic)
+    tally: RedisTally | None = None
+    spending: FileSpending | None = None
     redis = config.sessions.redis
     if sessions is None and config.sessions.store == "redis":
         board = RedisBoard(connect(replace(redis, connections=1)), prefix=redis.prefix, timeout=redis.timeout)
-        limits = Limits(connect(redis), time.monotonic, prefix=redis.prefix, timeout=redis.timeout)
+        tally = RedisTally(connect(redis), prefix=redis.prefix, timeout=redis.timeout)
     elif sessions is None:
-        board = FileBoard(Path(config.sessions.file.directory).expanduser())
+        directory = Path(config.sessions.file.directory).expanduser()
+        board, spending = FileBoard(directory), FileSpending(directory)
+    limits = Limits(tally, time.monotonic, spending=spending, meters=Meters(metrics.registry))
     fleet = Fleet(board, time.monotonic, metrics)
     book = Book(None if sessions else make_ledger(config), fleet.disable)
     return _Shared(store, SealedStore(store, seal), Digests(seal.digest_keys), fleet, limits, book)

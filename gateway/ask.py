@@ -15,6 +15,7 @@ from gateway.dialects.sse import WholeEvents
 from gateway.errors import GatewayError, UpstreamError
 from gateway.fleet.fleet import Fleet, Trial
 from gateway.metrics import Record
+from gateway.routing.prices import estimated
 from gateway.routing.table import Route, Table, Target
 from gateway.sessions.fitting import Fitted
 from gateway.sessions.memory import Memory, Recall, SessionAsk
@@ -29,7 +30,8 @@ _LONGEST = 1024
 class Ask(Struct, frozen=True, kw_only=True):
     """A client's request, authenticated and opened. `affinity` names what it belongs to, "" for nothing.
 
-    `models` are the patterns of what the key may use; `created` is Unix seconds.
+    `models` are the patterns of what the key may use, `priced`: what has a price only; `created` is Unix seconds.
+    `metered`: what is said counts, even where the provider does not count it to its end.
     """
 
     id: str
@@ -40,6 +42,8 @@ class Ask(Struct, frozen=True, kw_only=True):
     forwarded: Mapping[str, str]
     session: SessionAsk | None = None
     affinity: str = ""
+    priced: bool = False
+    metered: bool = False
 
     @property
     def head(self) -> ReplyHead:
@@ -158,6 +162,14 @@ class Open(Struct, frozen=True, kw_only=True):
     def head(self) -> ReplyHead:
         """What a reply made by us begins with."""
         return reply_head(self.ask, self.recall)
+
+    def note(self, reply: Reply, *, incomplete: bool) -> None:
+        """What the record says of the reply."""
+        record, answer = self.record, self.answer
+        record.served(reply.usage, self.watch.now - answer.started, incomplete=incomplete)
+        record.priced(answer.target.prices)
+        if incomplete or reply.usage is None:
+            record.estimate = estimated(reply.usage, answer.fitted.body, record.said or len(answer.data))
 
     def passage(self) -> "Passage":
         """How the stream reaches the client."""

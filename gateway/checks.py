@@ -62,7 +62,7 @@ def _keys(config: Config) -> Iterator[str]:
         seen.add(key.id)
         yield from _hex(key.sha256, f"{path}.sha256")
         for name in key.limits.__struct_fields__:
-            if getattr(key.limits, name) < 0:
+            if not 0 <= getattr(key.limits, name) < inf:
                 yield f"{path}.limits.{name}: at least 0, which means no limit."
     if config.management.key and config.management.sha256:
         yield "management: give only one of `key` and `sha256`."

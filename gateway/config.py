@@ -63,11 +63,22 @@ class Server(_Base, frozen=True):
 
 
 class KeyLimits(_Base, frozen=True):
-    """How much one client key may use, over the whole fleet; 0 for no limit. Tokens: of prompts and replies."""
+    """How much one client key may use, over the whole fleet; 0 for no limit. Tokens: of prompts and replies.
+
+    The `dollars_*` are budgets, of calendar days and months in UTC. What a budget is spent on must have a price: a key
+    that has one is not served by targets without.
+    """
 
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
     concurrency: int = 0
+    dollars_per_day: float = 0
+    dollars_per_month: float = 0
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether there is a budget."""
+        return self.dollars_per_day > 0 or self.dollars_per_month > 0
 
 
 class ClientKey(_Base, frozen=True):
@@ -186,7 +197,7 @@ class Routing(_Base, frozen=True):
     """How a target is chosen and how often another one is tried.
 
     Of equals, for requests that belong to no session: `round-robin` takes them in turn by weight, `weighted` draws by
-    weight, `least-busy` takes the one with the fewest requests in flight for its weight, as this worker counts them.
+    weight, `least-busy` takes the one with the fewest requests in flight for its weight, in the whole fleet.
     """
 
     strategy: Strategy = "round-robin"

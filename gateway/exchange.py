@@ -15,6 +15,7 @@ from gateway.fleet.fleet import Trial
 from gateway.metrics import Record
 from gateway.routing.health import is_fault_of_request, more_useful
 from gateway.routing.plan import Wish, plan, refused, seat_after
+from gateway.routing.prices import priced
 from gateway.routing.table import Route, may_use
 from gateway.sessions.fitting import Fitting
 from gateway.sessions.memory import Answered, Recall
@@ -81,9 +82,8 @@ def find_route(gateway: Gateway, ask: Ask, record: Record) -> Route:
         raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
     record.model = route.name
     if not route.targets:
-        message = f"Every provider of {route.name!r} is switched off."
-        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
-    return route
+        raise GatewayError(Kind.UNAVAILABLE, f"Each provider of {route.name!r} is switched off.", code="model_disabled")
+    return priced(route) if ask.priced else route
 
 
 async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, watch: Watch) -> Answer:
@@ -93,7 +93,7 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
     limits = gateway.upstream.timeouts(target)
     first = limits.first_event if ask.request.stream else limits.reply
     forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
-    skim = fitting.alone and target.dialect == ask.client.NAME
+    skim = fitting.alone and target.dialect == ask.client.NAME and not ask.metered
     started = watch.expect(first, "an answer")
     answer: Answer | None = None
     try:
@@ -141,10 +141,12 @@ async def relay(turn: Open, out: Outlet) -> None:
             arrived = None if builder.ended else await following(turn)
     except (GatewayError, asyncio.CancelledError) as error:
         turn.answer.trial.broke(error)
+        turn.record.said = builder.said
         await settle(turn, builder.cut(), incomplete=True)
         await apologise(turn, passage, error, out, held)
         raise
     try:
+        turn.record.said = builder.said
         await settle(turn, passage.told(builder.reply()), overflown=builder.overflown)
     except GatewayError as error:
         await apologise(turn, passage, error, out)
@@ -175,8 +177,7 @@ async def settle(turn: Open, reply: Reply, *, incomplete: bool = False, overflow
     """The one end of every exchange that a provider answered: counted, and stored if it has a session."""
     turn.watch.done()
     answer, recall, memory = turn.answer, turn.recall, turn.gateway.memory
-    turn.record.served(reply.usage, turn.watch.now - answer.started, incomplete=incomplete)
-    turn.record.priced(answer.target.prices)
+    turn.note(reply, incomplete=incomplete)
     if recall is None or memory is None:
         return
     was = recall.pin.seat if recall.pin else None

@@ -44,6 +44,7 @@ class Record(Struct, kw_only=True):
     Times are in seconds; labels come from configuration only. `model` is the route's configured name. `error` is an
     error kind's label, "" if there was none.
     `first` is the time to the first content, `store` the time spent on the session store, `upstream` on providers.
+    `said` are the characters of a streamed reply; `estimate` are about the tokens that a provider did not count.
     """
 
     request_id: str
@@ -73,6 +74,9 @@ class Record(Struct, kw_only=True):
     replaced: int = 0
     session_bytes: int = 0
     incomplete: bool = False
+    prices: Prices | None = None
+    said: int = 0
+    estimate: Usage | None = None
 
     def tried(self, provider: str, credential: str, model: str, outcome: str) -> None:
         """One attempt more."""
@@ -84,7 +88,7 @@ class Record(Struct, kw_only=True):
 
     def priced(self, prices: Prices | None) -> None:
         """What it cost in dollars; None stays where that is unknown."""
-        self.cost = cost_of(prices, self.usage)
+        self.prices, self.cost = prices, cost_of(prices, self.usage)
 
 
 class Histogram(SingleHistogram):

@@ -30,9 +30,9 @@ from gateway.dialects.registry import DIALECTS
 from gateway.dialects.sse import COMMENT
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange
-from gateway.fleet.limits import Limits, Ticket, headers, refusal
+from gateway.fleet.limits import Limits, Ticket, headers, refusal, used
 from gateway.metrics import Record
-from gateway.passthrough import BYTES_A_TOKEN, Serve, count
+from gateway.passthrough import Serve, count
 from gateway.watch import Watch
 
 COUNT = "countTokens"
@@ -40,6 +40,9 @@ COUNT = "countTokens"
 
 PATIENCE = 0.05
 """Seconds after which a client that waits is watched; only a turn must know at once whether its end was read."""
+
+LONG = 60.0
+"""Seconds; the vendors' SDKs take no heed of a longer Retry-After and ask again at once, unless told not to."""
 
 log = logging.getLogger("gateway")
 
@@ -96,7 +99,6 @@ class _Visit:
             self._common += shared_with(self._headers, self._setup.config.server.cors_origins)
         self._ask: Ask | None = None
         self._ticket: Ticket | None = None
-        self._size = 0
 
     async def preflight(self, send: Send) -> None:
         """Answer a browser that asks what it may send."""
@@ -124,7 +126,7 @@ class _Visit:
         finally:
             self._of.work.end(self._watch)
             if self._ticket is not None:
-                self._of.limits.done(self._ticket, self._tokens())
+                self._of.limits.done(self._ticket, *used(self._record))
             out.close()
             self._watch.close()
             self._record.duration = self._watch.now - self._watch.started
@@ -142,9 +144,8 @@ class _Visit:
         caller = self._setup.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
         self._record.key, self._record.owner = caller.id, caller.owner
         body = await read_body(receive, self._headers, server.max_body)
-        request, self._size = open_request(self._scope, body), len(body)
-        if self._serve_one is not count and request.query != COUNT:
-            await self._admit(caller)
+        request = open_request(self._scope, body)
+        await self._admit(caller)
         ask = self._ask = self._asked(request, caller, body)
         if ask.session is None:
             self._watch.look(PATIENCE, partial(out.listen, receive))
@@ -164,13 +165,6 @@ class _Visit:
             self._common.extend(headers(ticket, family, self._setup.gateway.wall()))
             if ticket.taken.refused:
                 raise refusal(ticket)
-
-    def _tokens(self) -> int:
-        """What the request has used, by the provider's count; of a reply that was cut off, about its prompt."""
-        usage = self._record.usage
-        if usage is not None:
-            return usage.input + usage.output
-        return self._size // BYTES_A_TOKEN if self._record.provider else 0
 
     def _asked(self, request: Request, caller: Caller, body: bytes) -> Ask:
         gateway, record = self._setup.gateway, self._record
@@ -194,6 +188,8 @@ class _Visit:
             forwarded={name: self._headers[name] for name in sorted(forwarded)} if forwarded else {},
             session=directives.session,
             affinity=directives.affinity,
+            metered=self._ticket is not None,
+            priced=self._ticket is not None and self._ticket.limits.budgeted,
         )
 
     async def _fail(self, error: GatewayError, out: AsgiOutlet) -> None:
@@ -209,6 +205,8 @@ class _Visit:
         headers = [("x-gateway-attempts", str(len(record.attempts)))] if record.attempts else []
         if error.retry_after is not None:
             headers.append(("retry-after", str(max(ceil(error.retry_after), 1))))
+            if error.retry_after > LONG:
+                headers.append(("x-should-retry", "false"))
         if self._ask is not None and self._ask.session is not None:
             headers.append(("x-session-id", self._ask.session.key.id))
         await out.whole(headers, self._dialect.encode_error(error, record.request_id), error.kind.status)

@@ -54,6 +54,8 @@ class Fleet:
         self._beat: asyncio.Task[None] | None = None
         self._down = False
         self.disabled: frozenset[str] = frozenset()
+        self.shares_load = False
+        """Whether workers tell each other how busy they are; otherwise each knows its own requests only."""
 
     @property
     def health(self) -> Health:
@@ -62,7 +64,7 @@ class Fleet:
 
     @property
     def load(self) -> Load:
-        """What this worker has in flight."""
+        """What is in flight."""
         return self._load
 
     def state(self) -> State:
@@ -214,6 +216,8 @@ class Fleet:
         try:
             for place in list(self._probes):
                 await self._board.claim(place, self._holder, LEASE)
+            if self.shares_load:
+                self._load.others = await self._board.load(self._holder, dict(self._load.own))
             self._touched = set(self._telling)
             found = await self._board.read()
         except StoreUnavailable as error:
@@ -243,7 +247,7 @@ class Fleet:
         for seat in self._shown | cooling.keys():
             self._metrics.cooling(*seat, cooling[seat])
         self._shown = set(cooling)
-        busy = self._load.seats()
+        busy = self._load.own
         for seat in self._busy | busy.keys():
             self._metrics.in_flight(*seat, busy.get(seat, 0))
         self._busy = set(busy)
@@ -268,6 +272,7 @@ class Fleet:
             self._telling = +self._telling
 
     def _note(self, error: StoreUnavailable) -> None:
+        self._load.others = {}
         if not self._down:
             self._down = True
             log.warning("cool-downs are not shared for now, each worker goes by its own: %s", error.message)

@@ -19,6 +19,7 @@ from gateway.api.management import management_router
 from gateway.config import Config, Management
 from gateway.conversation import Image, Message, Origin, Said, Signature, Text, ToolCall, Usage
 from gateway.errors import GatewayError, Kind, StoreUnavailable
+from gateway.fleet import limits
 from gateway.fleet.fleet import Fleet
 from gateway.ledger.book import Book
 from gateway.routing.table import Table
@@ -103,6 +104,7 @@ def desk_of(management: Management) -> Desk:
         table=lambda: Table(config),
         fleet=fleet,
         book=Book(None, fleet.disable),
+        spent=limits.Limits(None, time.monotonic).spent,
         registry=CollectorRegistry,
         clock=time.monotonic,
         wall=time.time,
