@@ -63,6 +63,7 @@ from gateway.sessions.redis_connect import connect
 from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore
+from gateway.traces import Traces
 from gateway.transport import Transport
 from gateway.upstream import Upstream
 
@@ -98,13 +99,15 @@ def create_app(
     metrics = Metrics(registry or REGISTRY)
     lines = ExchangeLog(sys.stderr.buffer)
     shared = make_shared(config, metrics, sessions)
-    worker = _Worker(config, shared, metrics, transport or Transport(), lines)
+    traces = Traces(config.tracing) if config.tracing.endpoint else None
+    worker = _Worker(config, shared, metrics, transport or Transport(), lines, *([traces] if traces else ()))
     inference = Inference(
         current=worker.current,
         work=worker.work,
         limits=shared.limits,
         metrics=metrics,
         finished=_both(metrics.observe, finished or lines.add),
+        traces=traces,
     )
     registries = partial(_gathered, metrics, metrics_directory)
     app = Litestar(
@@ -140,9 +143,15 @@ class _Worker:
     """The parts that live as long as the worker, and the setup of the configuration that is in force."""
 
     def __init__(
-        self, config: Config, shared: _Shared, metrics: Metrics, wires: httpx.AsyncBaseTransport, lines: ExchangeLog
+        self,
+        config: Config,
+        shared: _Shared,
+        metrics: Metrics,
+        wires: httpx.AsyncBaseTransport,
+        *told: ExchangeLog | Traces,
     ) -> None:
-        self._shared, self._metrics, self._wires, self._lines = shared, metrics, wires, lines
+        """`told` are those that want to be closed after the last exchange."""
+        self._shared, self._metrics, self._wires, self._told = shared, metrics, wires, told
         self._turns = count()
         self._credentials = Credentials(logs.conceal)
         self.work = Work()
@@ -172,7 +181,7 @@ class _Worker:
             self.work.leaving = self.work.draining = True
             watching.cancel()
             await self._wires.aclose()
-            for part in (self._credentials, self._shared.book, limits, fleet, store, self._lines):
+            for part in (self._credentials, self._shared.book, limits, fleet, store, *self._told):
                 await part.close()
 
     def _setup(self, config: Config) -> Setup:

@@ -93,7 +93,7 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
     fitted = fitting.fit(target)
     limits = gateway.upstream.timeouts(target)
     first = limits.first_event if ask.request.stream else limits.reply
-    forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
+    forwarded = ask.headers_for(target)
     started = watch.expect(first, "an answer")
     answer: Answer | None = None
     try:

@@ -31,6 +31,7 @@ from gateway.exchange import exchange
 from gateway.fleet.limits import Limits, Ticket, headers, refusal
 from gateway.metrics import Metrics, Record
 from gateway.passthrough import BYTES_A_TOKEN, Serve, count
+from gateway.traces import Trace, Traces
 from gateway.watch import Watch
 
 COUNT = "countTokens"
@@ -50,6 +51,7 @@ class Inference(Struct, kw_only=True):
     limits: Limits
     metrics: Metrics
     finished: Callable[[Record], None]
+    traces: Traces | None = None
 
     def route(
         self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None, serve_one: Serve = exchange
@@ -87,6 +89,10 @@ class _Visit:
         self._record = Record(request_id=token_hex(16), dialect=dialect.NAME)
         self._common = [("x-request-id", self._record.request_id)]
         self._common += shared_with(self._headers, self._setup.config.server.cors_origins)
+        self._trace: Trace | None = None
+        if inference.traces is not None:
+            self._trace = inference.traces.begin(self._headers, path_of(scope))
+            self._record.trace_id = self._trace.id
         self._ask: Ask | None = None
         self._ticket: Ticket | None = None
         self._size = 0
@@ -124,6 +130,8 @@ class _Visit:
             self._watch.close()
             self._record.duration = self._watch.now - self._watch.started
             self._of.finished(self._record)
+            if self._trace is not None:
+                self._trace.end(self._record)
 
     async def _exchange(self, open_request: Open, receive: Receive, out: AsgiOutlet) -> None:
         server = self._setup.config.server
@@ -175,6 +183,8 @@ class _Visit:
         if directives.session is None and directives.state:
             self._common.append(("x-session-state", directives.state))
         forwarded = self._dialect.FORWARDED_HEADERS
+        if self._trace is not None and directives.session is not None:
+            self._trace.conversation = directives.session.key.id
         return Ask(
             id=record.request_id,
             created=int(gateway.wall()),
@@ -184,6 +194,7 @@ class _Visit:
             forwarded={name: value for name, value in self._headers.items() if name in forwarded},
             session=directives.session,
             affinity=directives.affinity,
+            trace=self._trace,
         )
 
     async def _fail(self, error: GatewayError, out: AsgiOutlet) -> None:
