@@ -15,7 +15,7 @@ CONFIG = """
 server: {{host: 127.0.0.1, port: PORT}}
 auth: {{mode: none}}
 management: {{key: for-a-test-only}}
-sessions: {{file: {{directory: "{folder}"}}}}
+sessions: {{compression: zstd, file: {{directory: "{folder}"}}}}
 providers: {{p: {{kind: anthropic, base_url: "{url}", keys: [k]}}}}
 models: {{m: {{targets: [{{provider: p, model: m}}]}}}}
 """
@@ -24,7 +24,7 @@ import sys
 
 class Gone:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {names!r}:
+        if name.partition(".")[0] in {names!r} or name == "zstandard._cffi":
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Gone())
