@@ -67,6 +67,7 @@ from gateway.sessions.redis_connect import connect
 from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore
+from gateway.traces import Traces
 from gateway.transport import Transport
 from gateway.upstream import Upstream
 
@@ -102,12 +103,14 @@ def create_app(
     metrics = Metrics(registry or REGISTRY)
     journal = Journal(metrics.observe, *([] if finished else [ExchangeLog(sys.stderr.buffer).observe]))
     shared = make_shared(config, metrics, sessions)
-    worker = _Worker(config, shared, metrics, transport or Transport(), journal)
+    traces = Traces(config.tracing) if config.tracing.endpoint else None
+    worker = _Worker(config, shared, metrics, transport or Transport(), *([journal, traces] if traces else [journal]))
     inference = Inference(
         current=worker.current,
         work=worker.work,
         limits=shared.limits,
         finished=_both(journal.add, finished) if finished else journal.add,
+        traces=traces,
     )
     registries = partial(_gathered, metrics, journal, metrics_directory)
     metrics.samplers.append(lambda: metrics.active.set(len(worker.work)))
@@ -167,9 +170,15 @@ class _Worker:
     """The parts that live as long as the worker, and the setup of the configuration that is in force."""
 
     def __init__(
-        self, config: Config, shared: _Shared, metrics: Metrics, wires: httpx.AsyncBaseTransport, journal: Journal
+        self,
+        config: Config,
+        shared: _Shared,
+        metrics: Metrics,
+        wires: httpx.AsyncBaseTransport,
+        *told: Journal | Traces,
     ) -> None:
-        self._shared, self._metrics, self._wires, self._journal = shared, metrics, wires, journal
+        """`told` are those that want to be closed after the last exchange."""
+        self._shared, self._metrics, self._wires, self._told = shared, metrics, wires, told
         self._turns = count()
         self._credentials = Credentials(logs.conceal)
         self.work = Work()
@@ -199,9 +208,8 @@ class _Worker:
             self.work.leaving = self.work.draining = True
             watching.cancel()
             await self._wires.aclose()
-            for part in (self._credentials, self._shared.book, limits, fleet, store):
+            for part in (self._credentials, self._shared.book, limits, fleet, store, *self._told):
                 await part.close()
-            self._journal.flush()
 
     def _setup(self, config: Config) -> Setup:
         shared, table = self._shared, Table(config)

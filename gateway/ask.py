@@ -19,6 +19,7 @@ from gateway.routing.prices import estimated
 from gateway.routing.table import Route, Table, Target
 from gateway.sessions.fitting import Fitted
 from gateway.sessions.memory import Memory, Recall, SessionAsk
+from gateway.traces import Trace
 from gateway.upstream import Pieces, Upstream
 from gateway.watch import Watch
 
@@ -44,6 +45,12 @@ class Ask(Struct, frozen=True, kw_only=True):
     affinity: str = ""
     priced: bool = False
     metered: bool = False
+    trace: Trace | None = None
+
+    def headers_for(self, target: Target) -> Mapping[str, str]:
+        """What a target is sent of the client's headers, and where its spans belong. An attempt begins."""
+        forwarded = self.forwarded if target.dialect == self.client.NAME else {}
+        return {**forwarded, **self.trace.attempt(target)} if self.trace else forwarded
 
     @property
     def head(self) -> ReplyHead:

@@ -22,6 +22,7 @@ def problems(config: Config) -> Iterator[str]:
     yield from _keys(config)
     yield from _management(config)
     yield from _sessions(config)
+    yield from _tracing(config)
     yield from _routes(config)
 
 
@@ -47,6 +48,14 @@ def _server(config: Config) -> Iterator[str]:
             f"server.host: {server.host} is reachable from outside and there are no client keys; "
             "add auth.keys, or say auth.mode: none on purpose."
         )
+
+
+def _tracing(config: Config) -> Iterator[str]:
+    endpoint, sample = config.tracing.endpoint, config.tracing.sample
+    if endpoint and not re.match(r"https?://[^/]", endpoint):
+        yield f"tracing.endpoint: it starts with http:// or https://, and is {endpoint!r}."
+    if sample is not None and not 0 <= sample <= 1:
+        yield f"tracing.sample: a share is 0 to 1, not {sample}."
 
 
 def _keys(config: Config) -> Iterator[str]:

@@ -211,6 +211,17 @@ class Streaming(_Base, frozen=True):
     keepalive: Duration = Duration(15)
 
 
+class Tracing(_Base, frozen=True):
+    """OpenTelemetry traces; off without an `endpoint`: a collector's address, OTLP over HTTP.
+
+    `sample`: the share of exchanges that are traced where the client has not decided; null: OTEL_TRACES_SAMPLER says.
+    """
+
+    endpoint: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    sample: float | None = None
+
+
 class Timeouts(_Base, frozen=True):
     """Limits of one attempt: to connect, to the first event of a stream, to a whole reply, between two events."""
 
@@ -312,6 +323,7 @@ class Config(_Base, frozen=True):
     responses: Responses = Responses()
     routing: Routing = Routing()
     streaming: Streaming = Streaming()
+    tracing: Tracing = Tracing()
     providers: dict[str, Provider] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
 
@@ -384,12 +396,30 @@ def override(config: Config, environ: Mapping[str, str]) -> Config:
     if url := environ.get("GATEWAY_REDIS_URL"):
         redis = msgspec.structs.replace(config.sessions.redis, url=url)
         changes["sessions"] = {"store": "redis", "redis": redis}
+    if endpoint := _collector(environ):
+        changes["tracing"] = {"endpoint": endpoint}
+    if _switched_off(environ):
+        changes["tracing"] = {"endpoint": ""}
     sections = {
         section: msgspec.structs.replace(getattr(config, section), **fields) for section, fields in changes.items()
     }
     changed = msgspec.structs.replace(config, **sections)
     check(changed)
     return changed
+
+
+def _collector(environ: Mapping[str, str]) -> str:
+    """Where OpenTelemetry's own variables send traces. Raises ConfigError for a protocol that is not spoken."""
+    own, common = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if (own or common) and not _switched_off(environ):
+        for variable in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+            if environ.get(variable, "http/protobuf") != "http/protobuf":
+                raise ConfigError(f"{variable}: traces are sent as http/protobuf, not as {environ[variable]}.")
+    return own or (f"{common.rstrip('/')}/v1/traces" if common else "")
+
+
+def _switched_off(environ: Mapping[str, str]) -> bool:
+    return environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
 
 
 # ---------------------------------------------------------------- reading

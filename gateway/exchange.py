@@ -91,16 +91,15 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
     target = trial.target
     fitted = fitting.fit(target)
     limits = gateway.upstream.timeouts(target)
-    first = limits.first_event if ask.request.stream else limits.reply
-    forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
-    skim = fitting.alone and target.dialect == ask.client.NAME and not ask.metered
-    started = watch.expect(first, "an answer")
+    skim = fitting.alone and target.dialect == ask.client.NAME
+    forwarded = ask.headers_for(target)
+    started = watch.expect(limits.first_event if ask.request.stream else limits.reply, "an answer")
     answer: Answer | None = None
     try:
         response = await gateway.upstream.send(target, fitted.body, forwarded, stream=ask.request.stream)
         answer = Answer(target=target, trial=trial, fitted=fitted, response=response, started=started)
         if ask.request.stream and "json" not in response.headers.get("content-type", ""):
-            await prime(answer, skim=skim)
+            await prime(answer, skim=skim and not ask.metered)
         else:
             answer.data = await read(response)
             skim = skim and not ask.request.stream

@@ -24,6 +24,10 @@ class Journal:
             asyncio.get_running_loop().call_later(TOGETHER, self.flush)
         self._records.append(record)
 
+    async def close(self) -> None:
+        """The last ones."""
+        self.flush()
+
     def flush(self) -> None:
         """Hand on what there is: before somebody reads, and at the end."""
         if self._records:

@@ -49,6 +49,7 @@ class Record(Struct, kw_only=True):
 
     request_id: str
     dialect: str
+    trace_id: str = ""
     key: str = ""
     owner: str = ""
     stream: bool = False

@@ -130,7 +130,7 @@ async def _first(
 
 
 async def _post(gateway: Gateway, ask: Ask, target: Target, path: str, body: bytes, watch: Watch) -> bytes:
-    forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
+    forwarded = ask.headers_for(target)
     watch.expect(gateway.upstream.timeouts(target).reply, "an answer")
     try:
         return await gateway.upstream.post(target, path, body, forwarded)

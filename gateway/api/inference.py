@@ -33,6 +33,7 @@ from gateway.exchange import exchange
 from gateway.fleet.limits import Limits, Ticket, headers, refusal, used
 from gateway.metrics import Record
 from gateway.passthrough import Serve, count
+from gateway.traces import Trace, Traces
 from gateway.watch import Watch
 
 COUNT = "countTokens"
@@ -59,6 +60,7 @@ class Inference(Struct, kw_only=True):
     finished: Callable[[Record], None]
     direct: dict[str, ASGIApp] = {}
     """Who serves a POST to a path; one that ends in a slash stands for what is directly below it."""
+    traces: Traces | None = None
 
     def route(
         self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None, serve_one: Serve = exchange
@@ -97,6 +99,10 @@ class _Visit:
         self._common = [("x-request-id", self._record.request_id)]
         if self._setup.config.server.cors_origins:
             self._common += shared_with(self._headers, self._setup.config.server.cors_origins)
+        self._trace: Trace | None = None
+        if inference.traces is not None:
+            self._trace = inference.traces.begin(self._headers, path_of(scope))
+            self._record.trace_id = self._trace.id
         self._ask: Ask | None = None
         self._ticket: Ticket | None = None
 
@@ -131,6 +137,8 @@ class _Visit:
             self._watch.close()
             self._record.duration = self._watch.now - self._watch.started
             self._of.finished(self._record)
+            if self._trace is not None:
+                self._trace.end(self._record)
 
     async def _exchange(self, open_request: Open, receive: Receive, out: AsgiOutlet) -> None:
         server = self._setup.config.server
@@ -179,6 +187,8 @@ class _Visit:
         if directives.session is None and directives.state:
             self._common.append(("x-session-state", directives.state))
         forwarded = self._dialect.FORWARDED_HEADERS & self._headers.keys()
+        if self._trace is not None and directives.session is not None:
+            self._trace.conversation = directives.session.key.id
         return Ask(
             id=record.request_id,
             created=int(gateway.wall()),
@@ -190,6 +200,7 @@ class _Visit:
             affinity=directives.affinity,
             metered=self._ticket is not None,
             priced=self._ticket is not None and self._ticket.limits.budgeted,
+            trace=self._trace,
         )
 
     async def _fail(self, error: GatewayError, out: AsgiOutlet) -> None:
