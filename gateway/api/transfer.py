@@ -42,7 +42,7 @@ class ImportOperation(Operation):
 
     def __post_init__(self) -> None:
         about = "One session a line, as export writes them."
-        content = {LINES: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, example=""))}
+        content = {LINES: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))}
         self.request_body = RequestBody(content=content, description=about, required=False)
 
 
