@@ -307,6 +307,7 @@ async def test_a_listing_is_filtered_by_age(client: Client, store: MemoryStore, 
 
 
 async def test_a_rare_match_is_found_behind_many_others(client: Client, store: MemoryStore, clock: Clock):
+    store.looks = 1
     await store.append(SessionKey("team-a", "", "rare"), appended("q", "a", Origin("rare", "m")))
     for number in range(150):
         clock.now += 1

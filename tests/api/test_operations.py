@@ -88,6 +88,7 @@ async def test_figures_count_requests_tokens_and_what_they_cost(gateway: Operato
     assert gpt["cost"] > 0
     assert (opus["cost"], opus["unpriced"], gpt["unpriced"]) == (None, 1, 0)
     assert set(traffic["providers"]) == {"chat", "claude"}
+    assert traffic["owners"] == {"open": {"cost": pytest.approx(gpt["cost"]), "unpriced": 1}}
     paid, unknown = [(await gateway.ask("GET", f"/sessions/{id}"))["metadata"] for id in ("a", "b")]
     assert paid["cost"] == pytest.approx(gpt["cost"])
     assert (unknown["cost"], unknown["unpriced_turns"]) == (None, 1)
