@@ -22,6 +22,7 @@ def problems(config: Config) -> Iterator[str]:
     yield from _keys(config)
     yield from _management(config)
     yield from _sessions(config)
+    yield from _tracing(config)
     yield from _routes(config)
 
 
@@ -49,6 +50,14 @@ def _server(config: Config) -> Iterator[str]:
         )
 
 
+def _tracing(config: Config) -> Iterator[str]:
+    endpoint, sample = config.tracing.endpoint, config.tracing.sample
+    if endpoint and not re.match(r"https?://[^/]", endpoint):
+        yield f"tracing.endpoint: it starts with http:// or https://, and is {endpoint!r}."
+    if sample is not None and not 0 <= sample <= 1:
+        yield f"tracing.sample: a share is 0 to 1, not {sample}."
+
+
 def _keys(config: Config) -> Iterator[str]:
     seen: set[str] = set()
     for i, key in enumerate(config.auth.keys):
@@ -62,7 +71,7 @@ def _keys(config: Config) -> Iterator[str]:
         seen.add(key.id)
         yield from _hex(key.sha256, f"{path}.sha256")
         for name in key.limits.__struct_fields__:
-            if getattr(key.limits, name) < 0:
+            if not 0 <= getattr(key.limits, name) < inf:
                 yield f"{path}.limits.{name}: at least 0, which means no limit."
     if config.management.key and config.management.sha256:
         yield "management: give only one of `key` and `sha256`."
