@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
+from hashlib import sha256
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,13 +18,15 @@ DIALECT_OF: dict[config.ProviderKind, str] = {
     "gemini": "gemini",
 }
 
+ACCOUNT = "account:"
 _RESOLVED_LIMIT = 1024
 
 
 class Target(Struct, frozen=True, kw_only=True):
     """One way to serve a model: an upstream model at a provider, by one of its credentials.
 
-    `moving_key`: the key is not `key`, but what a file or a command says now.
+    `moving_key`: the key is not `key`, but what a file or a command says now. `account` begins with ACCOUNT and is
+    another one with another key, so that a new key is not held responsible for the old one.
     """
 
     provider: str
@@ -40,6 +43,7 @@ class Target(Struct, frozen=True, kw_only=True):
     adjust: Adjust | None = None
     cache_hints: bool = True
     moving_key: bool = False
+    account: str = ACCOUNT
 
     @property
     def origin(self) -> Origin:
@@ -168,6 +172,7 @@ def _targets(configuration: config.Config, model: config.Model) -> Iterator[Targ
                 model=target.model,
                 dialect=DIALECT_OF[provider.kind],
                 key=credential.key,
+                account=ACCOUNT + sha256(credential.key.encode()).hexdigest()[:8] if credential.key else ACCOUNT,
                 moving_key=bool(credential.file or credential.command),
                 priority=target.priority,
                 weight=target.weight * credential.weight,
