@@ -1,6 +1,6 @@
 """Which models exist and by which targets each is served; built from the configuration, once."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 from hashlib import sha256
 
@@ -72,7 +72,7 @@ class Table:
         self._wildcards: list[Route] = []
         self._resolved: dict[str, Route] = {}
         for name, model in configuration.models.items():
-            targets = sorted(_targets(configuration, model), key=lambda target: target.priority)
+            targets = sorted(_ranked(_targets(configuration, model)), key=lambda target: target.priority)
             route = Route(name, tuple(targets), configuration.routing.strategy)
             if name.endswith("*"):
                 self._wildcards.append(route)
@@ -159,14 +159,24 @@ def may_use(models: Collection[str], model: str) -> bool:
     return "*" in models or any(pattern == model or fnmatchcase(model, pattern) for pattern in models)
 
 
-def _targets(configuration: config.Config, model: config.Model) -> Iterator[Target]:
+def _ranked(targets: Iterable[tuple[Target, int]]) -> Iterator[Target]:
+    """The targets with their own priorities; where credentials have priorities too, numbered by both."""
+    found = list(targets)
+    ranks = sorted({(target.priority, second) for target, second in found})
+    for target, second in found:
+        plain = all(rank[1] == 0 for rank in ranks)
+        yield target if plain else replace(target, priority=ranks.index((target.priority, second)))
+
+
+def _targets(configuration: config.Config, model: config.Model) -> Iterator[tuple[Target, int]]:
+    """Each with the priority of its credential."""
     adjust = Adjust.of(model.defaults, model.overrides)
     for target in model.targets:
         provider = configuration.providers[target.provider]
         if not provider.enabled:
             continue
         for id, credential in credentials_of(target.provider, provider):
-            yield Target(
+            made = Target(
                 provider=target.provider,
                 credential=id,
                 model=target.model,
@@ -183,3 +193,4 @@ def _targets(configuration: config.Config, model: config.Model) -> Iterator[Targ
                 adjust=adjust,
                 cache_hints=provider.cache_hints,
             )
+            yield made, credential.priority

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from gateway.app import create_app
 from gateway.config import ConfigError, parse
 from gateway.reload import Source
+from gateway.routing.table import Table
 from gateway.sessions.file import FileStore
 from gateway.transport import Transport
 from tests.processes import provider
@@ -230,6 +231,34 @@ async def test_a_model_falls_back_to_others_and_to_theirs(tmp_path: Path):
         assert wires.body["model"] == "x"
         wires.broken = {"b.test", "c.test"}
         assert (await ask(client, "second")).status_code in (500, 502, 503)
+
+
+async def test_a_spare_credential_serves_while_the_first_ones_cool_down(tmp_path: Path):
+    wires = Provider()
+    keys = "[{key: spare, priority: 1}, {key: a, id: first}, {key: b}]"
+    async with serving(tmp_path, one(keys=keys), wires) as client:
+        assert [(await ask(client)).status_code for _ in range(6)] == [200] * 6
+        assert {sent.headers["authorization"] for sent in wires.seen} == {"Bearer a", "Bearer b"}
+        wires.good = "Bearer spare"
+        assert (await ask(client)).headers["x-gateway-attempts"] == "3"
+        wires.seen.clear()
+        assert (await ask(client)).headers["x-gateway-attempts"] == "1"
+
+
+def test_the_priority_of_a_credential_comes_after_that_of_its_target():
+    config = parse(
+        """
+        providers:
+          a: {kind: openai, base_url: "http://a.test", keys: [{key: a2, id: a2, priority: 1}, {key: a1, id: a1}]}
+          b: {kind: openai, base_url: "http://b.test", keys: [{key: b, id: b, priority: -1}]}
+        models:
+          m: {targets: [{provider: b, model: x, priority: 5}, {provider: a, model: x, priority: 3}]}
+        """,
+        {},
+    )
+    route = Table(config).find("m")
+    assert route is not None
+    assert [(target.credential, target.priority) for target in route.targets] == [("a1", 0), ("a2", 1), ("b", 2)]
 
 
 SWITCHED_OFF = """
