@@ -27,6 +27,11 @@ URL = "http://127.0.0.1:8080"
 _PATIENCE = 600.0
 """Seconds without a byte: an import is answered when all of it is written."""
 _PREFIX = "/v0/management"
+_MEANT = {
+    "?owner= and ?user=": "--owner and --user",
+    "existing=skip or existing=replace": "--existing skip or --existing replace",
+}
+"""What the API calls things, and how they are said on the command line."""
 
 
 class Desk:
@@ -69,7 +74,9 @@ def _checked(reply: httpx.Response, body: bytes) -> bytes:
         message += f" Set {KEY_VARIABLE}."
     elif reply.status_code == httpx.codes.NOT_FOUND and "session" not in message and "provider" not in message:
         message += " Is management.key set there?"
-    raise CommandFailed(message.replace("?owner= and ?user=", "--owner and --user"))
+    for said, meant in _MEANT.items():
+        message = message.replace(said, meant)
+    raise CommandFailed(message)
 
 
 @asynccontextmanager

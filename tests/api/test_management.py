@@ -1,8 +1,8 @@
 """The management API, over a store in memory."""
 
 import json
-import re
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
