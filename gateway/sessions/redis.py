@@ -129,7 +129,7 @@ class RedisStore:
 
     async def delete(self, key: SessionKey) -> bool:
         keys = (self._key(key.tag), *self._beside(key, "d", "l"))
-        existed = await self._within(self._delete.run, self._link, keys, int(self._tombstone * 1000))
+        existed = await self._within(self._delete.write, self._link, keys, int(self._tombstone * 1000))
         with suppress(StoreUnavailable):  # then the entries fall out when they are met
             await self._within(self._index.remove, key)
         return bool(existed)
@@ -307,7 +307,7 @@ class RedisStore:
             await self._index.add(key, limits)
         retry = f"k:{append.reserved.retry}" if append.reserved is not None else "k:"
         keys = (self._key(key.tag), *self._beside(key, "d", "l", retry))
-        reply = await self._append.run(self._link, keys, *append_arguments(key, append, turn, mark))
+        reply = await self._append.write(self._link, keys, *append_arguments(key, append, turn, mark))
         match reply:
             case [b"ok", number, generation, revision, trimmed, again, now]:
                 self._index.used(key, now, limits)

@@ -1,10 +1,56 @@
-"""What a process and its descendants use, from /proc (Linux)."""
+"""Processes on a core of their own, and what a process and its descendants use, from /proc (Linux)."""
 
+import contextlib
 import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 TICK = 1_000_000 / os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+CORES = sorted(os.sched_getaffinity(0))
+MEASURED, OTHERS = CORES[0], set(CORES[1:]) or set(CORES)
+"""The core of what is measured, and those of the load, the mock and Redis."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str], log: Path, environment: dict[str, str], cores: set[int] = OTHERS
+) -> Iterator[subprocess.Popen]:
+    """A process on these cores, its output in `log`; stopped at the end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **environment},
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - there are no threads here
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait()
+
+
+def until(ready: Callable[[], object], process: subprocess.Popen, log: Path, seconds: float = 60) -> float:
+    """Seconds until it is. Raises RuntimeError with the end of the log if the process ends before, or takes too long."""
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds and process.poll() is None:
+        if ready():
+            return time.perf_counter() - began
+        time.sleep(0.005)
+    raise RuntimeError(f"no answer; its log ends with:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def tree(pid: int) -> list[int]:

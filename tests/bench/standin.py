@@ -15,6 +15,7 @@ from gateway.transport import Endpoint, Transport
 
 DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 ENCODER = msgspec.json.Encoder()
+ANSWER = b'{"choices":[{"message":{"role":"assistant","content":"The quick brown fox"}}]}'
 FORWARDED = frozenset((b"content-type", b"x-request-id"))
 
 
@@ -65,3 +66,12 @@ async def stream(response, headers, send) -> None:
     async for piece in response.stream:
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body"})
+
+
+async def bare(scope, receive, send) -> None:
+    """Answers by itself: what the server alone costs."""
+    if scope["type"] == "http":
+        await read(receive)
+        length = (b"content-length", b"%d" % len(ANSWER))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json"), length]})
+        await send({"type": "http.response.body", "body": ANSWER})
