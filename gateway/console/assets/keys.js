@@ -1,7 +1,7 @@
 // Client keys: who may ask for what, how much, and what it has cost.
 
 import { gateway, keys } from "./api.js";
-import { button, h, icon } from "./dom.js";
+import { button, h, icon, s } from "./dom.js";
 import { count, dollars, many, moment, short } from "./format.js";
 import { dialog, empty, failed, field, toast } from "./ui.js";
 
@@ -63,7 +63,7 @@ class Keys {
   }
 
   row(key) {
-    const limits = LIMITS.filter(([name]) => key.limits[name]).map(([name, , said]) => said(key.limits[name]));
+    const limits = LIMITS.filter(([name]) => key.limits[name] && !(key.spent && name.startsWith("dollars"))).map(([name, , said]) => said(key.limits[name]));
     const made = key.source === "configuration" ? "in the configuration" : `made ${moment(key.created_at)}`;
     return h("li", { class: `card key ${key.revoked_at ? "revoked" : ""}`, "aria-label": key.id },
       h("div", { class: "named" }, h("h2", { class: "mono" }, key.id),
@@ -112,8 +112,14 @@ class Keys {
 const pair = (name, value) => h("div", null, h("dt", null, name), h("dd", null, value));
 
 function spent(when, sum, budget) {
-  return h("span", { class: "spent" }, `${dollars(sum)} ${when}`,
-    budget > 0 && h("meter", { min: 0, max: budget, value: Math.min(sum, budget), high: budget * 0.8, optimum: 0, "aria-label": `Of ${dollars(budget)} ${when}` }));
+  return h("span", { class: "spent" }, h("span", null, budget > 0 ? `${dollars(sum, 2)} of ${dollars(budget, 2)} ${when}` : `${dollars(sum, 2)} ${when}`), budget > 0 && bar(sum / budget, true));
+}
+
+/** How much of a whole; what `warns` changes its colour near the end. The number stands beside it. */
+function bar(share, warns = false) {
+  const full = Math.min(1, share);
+  const kind = warns && full >= 1 ? "full" : warns && full >= 0.8 ? "near" : "";
+  return s("svg", { class: `share ${kind}`, "aria-hidden": "true" }, s("rect", { class: "whole", width: "100%", height: "100%", rx: 3 }), full > 0 && s("rect", { class: "part", width: `${Math.max(2, full * 100).toFixed(1)}%`, height: "100%", rx: 3 }));
 }
 
 /** The key itself, which is not to be had again. */
@@ -137,6 +143,6 @@ function spending(owners) {
       h("tbody", null, rows.map(([owner, { cost, unpriced }]) => h("tr", null,
         h("th", { scope: "row" }, h("a", { href: `#/sessions?f.owner=${encodeURIComponent(owner)}` }, h("bdi", null, owner))),
         h("td", { class: "number" }, cost === null ? h("span", { class: "faint" }, "unknown") : dollars(cost)),
-        h("td", { class: "share" }, cost > 0 && h("meter", { min: 0, max: most, value: cost, "aria-hidden": "true" })),
+        h("td", { class: "shared" }, cost > 0 && bar(cost / most)),
         h("td", { class: "number" }, unpriced ? count(unpriced) : h("span", { class: "faint" }, "0"))))))));
 }
