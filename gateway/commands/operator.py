@@ -88,20 +88,20 @@ def add(commands: "_SubParsersAction[ArgumentParser]") -> None:
 
 
 def _finding(actions: "_SubParsersAction[ArgumentParser]") -> None:
-    listing = actions.add_parser("list", help="sessions, newest use first")
+    listing = _action(actions, "list", "sessions, newest use first")
     _filter(listing)
     listing.add_argument("--limit", type=count, default=50, help="at most so many (default: 50)")
-    show = actions.add_parser("show", help="one conversation")
+    show = _action(actions, "show", "one conversation")
     show.add_argument("id")
     _whose(show)
-    export = actions.add_parser("export", help="sessions as JSON Lines")
+    export = _action(actions, "export", "sessions as JSON Lines")
     _filter(export)
     export.add_argument("--output", metavar="FILE", help="default: standard output")
-    imported = actions.add_parser("import", help="sessions from JSON Lines; all are checked before any is written")
+    imported = _action(actions, "import", "sessions from JSON Lines; all are checked before any is written")
     imported.add_argument("--input", metavar="FILE", help="default: standard input")
     about = "what becomes of sessions that are there already (default: refuse, and nothing is imported)"
     imported.add_argument("--existing", choices=("refuse", "skip", "replace"), default="refuse", help=about)
-    delete = actions.add_parser("delete", help="one session, or all that pass a filter")
+    delete = _action(actions, "delete", "one session, or all that pass a filter")
     delete.add_argument("id", nargs="?", help="one session; a filter means several")
     _filter(delete)
     delete.add_argument("--dry-run", action="store_true", help="only say how many there are")
@@ -121,14 +121,14 @@ def _changing(actions: "_SubParsersAction[ArgumentParser]") -> None:
     create.add_argument("--dialect", choices=DIALECTS, default="openai_chat", help="whose messages they are")
     create.add_argument("--ttl", type=seconds, metavar="DURATION", help="how long it lives (default: sessions.ttl)")
     create.add_argument("--pin", metavar="PROVIDER", help="the provider of its next turns")
-    fork = actions.add_parser("fork", help="a session of its own of the turns up to one; prints its id")
+    fork = _action(actions, "fork", "a session of its own of the turns up to one; prints its id")
     fork.add_argument("--at", type=int, dest="new_at", help="the last turn of it (default: the newest)")
     fork.add_argument("--id", dest="new_id", help="its id (default: made)")
-    drop = actions.add_parser("drop", help="take the newest turns back")
+    drop = _action(actions, "drop", "take the newest turns back")
     drop.add_argument("--last", type=count, default=1, help="so many of them (default: 1)")
-    pin = actions.add_parser("pin", help="choose the provider of a session's next turns")
-    extend = actions.add_parser("extend", help="let a session live longer")
-    context = actions.add_parser("context", help="set what you want to remember of a session")
+    pin = _action(actions, "pin", "choose the provider of a session's next turns")
+    extend = _action(actions, "extend", "let a session live longer")
+    context = _action(actions, "context", "set what you want to remember of a session")
     for action in (fork, drop, pin, extend, context):
         action.add_argument("id")
         _whose(action)
@@ -140,18 +140,22 @@ def _changing(actions: "_SubParsersAction[ArgumentParser]") -> None:
 
 
 def _keys(actions: "_SubParsersAction[ArgumentParser]") -> None:
-    listing = actions.add_parser("list", help="client keys, without the keys themselves")
-    create = actions.add_parser("create", help="make a key, and print it this once")
+    listing = _action(actions, "list", "client keys, without the keys themselves")
+    create = _action(actions, "create", "make a key, and print it this once")
     create.add_argument("id", help="appears in logs")
     create.add_argument("--owner", help="whose the sessions are (default: the id)")
     create.add_argument("--model", action="append", metavar="PATTERN", help="what it may ask for, again for more")
     create.add_argument("--mode", choices=("history", "affinity", "off"), default="history", help="of its sessions")
     for name, kind in LIMITS.items():
         create.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help="at most so many")
-    revoke = actions.add_parser("revoke", help="take a key out of force, everywhere within a second")
+    revoke = _action(actions, "revoke", "take a key out of force, everywhere within a second")
     revoke.add_argument("id")
     for action in (listing, create, revoke):
         _common(action)
+
+
+def _action(actions: "_SubParsersAction[ArgumentParser]", name: str, about: str) -> ArgumentParser:
+    return actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
 
 
 def _group(
