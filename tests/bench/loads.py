@@ -37,7 +37,11 @@ class Load:
     affinity: bool = False
 
     def possible(self, contestant: Contestant) -> bool:
-        return self.how in contestant.asks and (not (self.store or self.affinity) or bool(contestant.stores))
+        return (
+            self.how in contestant.asks
+            and (contestant.streams or not self.events)
+            and (not (self.store or self.affinity) or bool(contestant.stores))
+        )
 
     def request(self, contestant: Contestant, port: int, provider: int) -> Request:
         ask = contestant.asks[self.how]

@@ -170,6 +170,7 @@ def measure(contestant: Contestant, provider: int, args: argparse.Namespace, tur
     for store in sorted({load.store for load in loads}):
         with launched(contestant, provider, store) as (place, cold):
             idle = resident(place.pid)
+            measured(place, LOADS[0], MOST, args.seconds, 0)  # warm: some compile what runs often
             for load in loads:
                 if load.store == store:
                     yield from samples(place, load, args, turn)
@@ -204,7 +205,7 @@ def main() -> None:
     found: list[Sample | Start] = []
     chosen = [contestant for contestant in CONTESTANTS if contestant.name in args.only]
     for contestant in list(chosen):
-        if not contestant.installed():
+        if contestant.program() is None:
             say(f"{contestant.name}: not installed", sys.stderr)
             chosen.remove(contestant)
     with mock() as provider:
