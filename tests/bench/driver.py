@@ -20,6 +20,8 @@ from typing import Any
 import uvloop
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+MARK = b"(number)"
+"""As long as what comes in its place."""
 LAST = b"0\r\n\r\n"
 PATIENCE = 60
 """Seconds that the answers to the last requests may take."""
@@ -29,7 +31,11 @@ SPREAD = 0.25
 
 @dataclass(frozen=True)
 class Request:
-    """One request, sent again and again. With `numbered`, the start of a header line, a number below `pool` ends it."""
+    """One request, sent again and again.
+
+    With a `pool`, `numbered` is the start of a header line that a number below it ends, and MARK in the body becomes
+    the number of the request, so that no two say the same.
+    """
 
     port: int
     path: str
@@ -39,16 +45,19 @@ class Request:
     pool: int = 0
 
     @cached_property
-    def halves(self) -> tuple[bytes, bytes]:
+    def parts(self) -> tuple[bytes, ...]:
+        """The request, cut where the numbers go."""
         headers = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         before = f"POST {self.path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{headers}content-length: {len(self.body)}\r\n"
         if self.pool:
-            return f"{before}{self.numbered}".encode(), b"\r\n\r\n" + self.body
+            return f"{before}{self.numbered}".encode(), *(b"\r\n\r\n" + self.body).split(MARK)
         return before.encode(), b"\r\n" + self.body
 
     def encode(self, number: int = 0) -> bytes:
-        before, after = self.halves
-        return b"%b%d%b" % (before, number % self.pool, after) if self.pool else before + after
+        if self.pool:
+            head, body, rest = self.parts
+            return b"%b%d%b%08d%b" % (head, number % self.pool, body, number, rest)
+        return b"".join(self.parts)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from tests.bench.contestants import KEY, SAME, TRANSLATED, Contestant
-from tests.bench.driver import Request
+from tests.bench.driver import MARK, Request
 
 MESSAGE = "Say something nice about foxes, and be brief about it please. "
 QUESTION = MESSAGE * 6
@@ -47,6 +47,8 @@ class Load:
         ask = contestant.asks[self.how]
         text = (MESSAGE * (self.size // len(MESSAGE) + 1))[: self.size]
         body: dict[str, object] = {"model": ask.model}
+        if self.pool:
+            text += MARK.decode()
         if self.events:
             text += f"events:{self.events} gap:{self.gap}"
             body["stream"] = True
@@ -61,8 +63,8 @@ class Load:
     def numbered(self) -> tuple[str, int]:
         """What the number of a request is put behind, and how many numbers there are."""
         if self.pool:
-            return f"x-session-id: {self.name}-", self.pool
-        return ("x-session-affinity: bench-", 1000) if self.affinity else ("", 0)
+            return ("x-session-affinity: bench-" if self.affinity else f"x-session-id: {self.name}-"), self.pool
+        return "", 0
 
 
 def session(store: str, turns: int, pool: int, events: int = 0) -> Load:
@@ -81,13 +83,13 @@ LOADS = (
     Load("whole-2m", "whole, message of 2 MB", size=2048 * KIB),
     Load("translated", "whole, OpenAI's dialect to Anthropic's", how=TRANSLATED),
     Load("translated-20", "20 events, Anthropic's dialect to OpenAI's", how=TRANSLATED, events=20),
-    Load("affinity", "whole, with a header for affinity only", affinity=True),
+    Load("affinity", "whole, with a header for affinity only", affinity=True, pool=1000),
     Load("half", "whole, at half of the rate that 64 connections reached", shape=HALF),
-    session("file", 2, 4000),
+    session("file", 2, 2000),
     session("file", 20, 2000),
     session("file", 200, 400),
     Load("whole-redis", "whole, no session, sessions kept in redis", store="redis"),
-    session("redis", 2, 4000),
+    session("redis", 2, 2000),
     session("redis", 20, 2000),
     session("redis", 200, 400),
     session("redis", 20, 2000, events=20),
