@@ -31,8 +31,9 @@ class Ask:
 class Contestant:
     """A gateway as a command. `{port}`, `{provider}`, `{redis}`, `{config}` and `{directory}` are filled in everywhere.
 
-    `config` is the name of a template in configs/. `asks`: what it can do. `stores`: where it keeps sessions. `announces`: it chooses
-    its port itself and prints the URL. `about` is what the table says of it.
+    `config` is the name of a template in configs/. `asks`: what it can do. `stores`: where it keeps sessions.
+    `announces`: it chooses its port itself and prints the URL. `package` is PyPI's name and version, or npm's after
+    `npm:`. `about` is what the table says of it.
     """
 
     name: str

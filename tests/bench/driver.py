@@ -194,9 +194,16 @@ async def once(request: Request, connections: int, number: int = 0) -> Outcome:
 async def open_loop(request: Request, rate: float, seconds: float, connections: int = 64) -> Outcome:
     """So many requests a second. One that finds no free connection waits for it, and its latency includes the wait."""
     drive, waiting = Drive(request, 0), list[float]()
-    made = await opened(
-        drive, connections, lambda connection: connection.ask(waiting.pop(0)) if waiting else free.append(connection)
-    )
+
+    def finished(connection: Connection) -> None:
+        if waiting:
+            connection.ask(waiting.pop(0))
+        elif drive.stopping:
+            connection.transport.close()
+        else:
+            free.append(connection)
+
+    made = await opened(drive, connections, finished)
     free = list(made)
     began, sent = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < seconds:
@@ -208,9 +215,8 @@ async def open_loop(request: Request, rate: float, seconds: float, connections: 
                 waiting.append(time.perf_counter())
         await asyncio.sleep(0.001)
     elapsed = time.perf_counter() - began
-    while len(free) < connections and time.perf_counter() - began < seconds + PATIENCE:
-        await asyncio.sleep(0.01)
-    for connection in made:
+    drive.stopping = True
+    for connection in free:
         connection.transport.close()
     await all_closed(made)
     return drive.outcome(elapsed)

@@ -1,7 +1,8 @@
 """What is asked of a gateway: the requests of each load, and how they are sent."""
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from tests.bench.contestants import KEY, SAME, TRANSLATED, Contestant
 from tests.bench.driver import MARK, Request
@@ -60,6 +61,10 @@ class Load:
         data = json.dumps(body, separators=(",", ":")).encode()
         return Request(port, ask.path, headers, data, *self.numbered())
 
+    def lasting(self, seconds: float) -> "Load":
+        """This load with as many sessions as that time needs."""
+        return replace(self, pool=math.ceil(self.pool * min(1, seconds / 2)))
+
     def numbered(self) -> tuple[str, int]:
         """What the number of a request is put behind, and how many numbers there are."""
         if self.pool:
@@ -84,7 +89,7 @@ LOADS = (
     Load("translated", "whole, OpenAI's dialect to Anthropic's", how=TRANSLATED),
     Load("translated-20", "20 events, Anthropic's dialect to OpenAI's", how=TRANSLATED, events=20),
     Load("affinity", "whole, with a header for affinity only", affinity=True, pool=1000),
-    Load("half", "whole, at half of the rate that 64 connections reached", shape=HALF),
+    Load("half", "whole, at half of the rate that 64 connections reached; latency above the mock's own", shape=HALF),
     session("file", 2, 2000),
     session("file", 20, 2000),
     session("file", 200, 400),

@@ -1,8 +1,9 @@
-"""Installs what this gateway is measured against, into `.bench/NAME`: from PyPI each into an environment of its own, from npm.
+"""Installs what this gateway is measured against, into `.bench/NAME`.
 
     python tests/bench/others.py [NAME ...]
 
-nginx is Debian's (`apt-get install nginx-light`).
+From PyPI each into an environment of its own, and from npm, in the versions that were measured. nginx is Debian's
+(`apt-get install nginx-light`).
 """
 
 import json

@@ -44,7 +44,7 @@ def running(
 
 
 def until(ready: Callable[[], object], process: subprocess.Popen, log: Path, seconds: float = 60) -> float:
-    """Seconds until it is. Raises RuntimeError with the end of the log if the process ends before, or takes too long."""
+    """Seconds until it is. Raises RuntimeError with the end of the log if that takes too long or the process ends."""
     began = time.perf_counter()
     while time.perf_counter() - began < seconds and process.poll() is None:
         if ready():
