@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 TICK = 1_000_000 / os.sysconf("SC_CLK_TCK")
@@ -22,7 +23,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    command: list[str], log: Path, environment: dict[str, str], cores: set[int] = OTHERS
+    command: list[str], log: Path, environment: dict[str, str], cores: AbstractSet[int] = OTHERS
 ) -> Iterator[subprocess.Popen]:
     """A process on these cores, its output in `log`; stopped at the end."""
     with log.open("wb") as output:

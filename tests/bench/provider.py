@@ -5,7 +5,7 @@
 Speaks OpenAI Chat Completions, OpenAI Responses, Anthropic Messages and Gemini generateContent, whole and streamed,
 from answers that were encoded once. It reads no more of a request than its path, its length and whether it asks for
 a stream. A stream has 20 events without a pause, each a write of its own; a request in whose text stands
-`events:500 gap:5` gets 500 of them, 5 milliseconds apart.
+`events:500 gap:5` gets 500 of them, 5 milliseconds apart but for the first three.
 """
 
 import argparse
@@ -22,6 +22,8 @@ import uvloop
 WORDS = ("The", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "rests", "in", "the", "sun")
 USAGE = (12, 34)
 EVENTS = 20
+AT_ONCE = 2
+"""The index of the last event that no gap precedes: a role alone is no content yet."""
 WISH = re.compile(rb"events:(\d+) gap:(\d+)")
 STREAMED = b'"stream":true', b'"stream": true'
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
@@ -185,7 +187,7 @@ class Provider(asyncio.Protocol):
         self.transport.write(stream[index])
         if index + 1 < len(stream):
             again = partial(self.write_stream, stream, gap, index + 1)
-            if gap:
+            if gap and index >= AT_ONCE:
                 self.loop.call_later(gap, again)
             else:
                 self.loop.call_soon(again)

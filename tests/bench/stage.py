@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,9 @@ def redis() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def launched(contestant: Contestant, provider: int, store: str) -> Iterator[tuple[Place, float]]:
+def launched(
+    contestant: Contestant, provider: int, store: str, cores: AbstractSet[int] = frozenset({MEASURED})
+) -> Iterator[tuple[Place, float]]:
     """A contestant on its core, and the seconds from its start to its first answer."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -82,7 +85,7 @@ def launched(contestant: Contestant, provider: int, store: str) -> Iterator[tupl
         known = {"port": port, "provider": provider, "redis": server, "store": store or "file", "spare": free_port()}
         command, environment = contestant.start(directory, **known)
         began = time.perf_counter()
-        process = stack.enter_context(running(command, log, environment, {MEASURED}))
+        process = stack.enter_context(running(command, log, environment, cores))
         if contestant.announces:
             until(lambda: announced(log), process, log)
             port = announced(log)
