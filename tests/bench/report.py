@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -216,12 +216,7 @@ def machine() -> str:
     return f"{os.cpu_count()} cores of {model} (virtual), {memory:.0f} GiB, {system}"
 
 
-def report(results: Results, loads: list[str], parts: Iterable[str] = ("bars", "cpu", "starts", "full")) -> str:
-    """The tables, as Markdown."""
-    tables: dict[str, Callable[[], Iterator[str]]] = {
-        "bars": lambda: bars_table(results),
-        "cpu": lambda: cpu_table(results, loads),
-        "starts": lambda: start_table(results),
-        "full": lambda: full_table(results, loads),
-    }
-    return "\n\n".join("\n".join(tables[part]()) for part in parts)
+def report(first: Results, results: Results, loads: list[str]) -> str:
+    """The tables, as Markdown: bars and starts of the first run, CPU and everything of all runs."""
+    tables = (bars_table(first), start_table(first), cpu_table(results, loads), full_table(results, loads))
+    return "\n\n".join("\n".join(table) for table in tables)

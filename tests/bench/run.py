@@ -26,7 +26,7 @@ from tests.bench.driver import Outcome, Request
 from tests.bench.loads import CLOSED, HALF, LOADS, ONCE, QUICK, Load
 from tests.bench.plot import plot
 from tests.bench.processes import OTHERS, cpu, resident
-from tests.bench.report import Found, Results, Sample, Start, machine, report, saved, write
+from tests.bench.report import Results, Sample, Start, machine, report, saved, write
 from tests.bench.stage import Place, answered, launched, mock
 
 HERE = Path(__file__).parent
@@ -109,15 +109,32 @@ def measure(contestant: Contestant, provider: int, args: argparse.Namespace, tur
             yield Start(contestant.name, store, turn, cold, idle / 2**20, resident(place.pid) / 2**20)
 
 
-def publish(results: Results) -> None:
+def rounds(args: argparse.Namespace) -> Iterator[Sample | Start]:
+    """All rounds of all that are installed; one that does not answer as it should is left out from then on."""
+    chosen = [contestant for contestant in CONTESTANTS if contestant.name in args.only]
+    for contestant in [contestant for contestant in chosen if contestant.program() is None]:
+        say(f"{contestant.name}: not installed", sys.stderr)
+        chosen.remove(contestant)
+    with mock() as provider:
+        for turn in range(args.rounds):
+            random.shuffle(chosen)
+            for contestant in list(chosen):
+                try:
+                    yield from measure(contestant, provider, args, turn)
+                except RuntimeError as error:
+                    say(f"{contestant.name}: {error}", sys.stderr)
+                    chosen.remove(contestant)
+
+
+def publish(first: Results, results: Results) -> None:
     """Write the tables into the documentation, between its marks, and the plot beside it."""
     page = DOCS / "bench.md"
     before, _, rest = page.read_text().partition("<!-- measured -->")
     _, _, after = rest.partition("<!-- end -->")
-    about = f"{machine()}; medians of {results.rounds()} rounds."
-    text = f"<!-- measured -->\n\n{about}\n\n{report(results, ALL)}\n\n<!-- end -->"
+    about = f"{machine()}; medians of {first.rounds()} rounds or more."
+    text = f"<!-- measured -->\n\n{about}\n\n{report(first, results, ALL)}\n\n<!-- end -->"
     page.write_text(before + text + after)
-    (DOCS / "bench.svg").write_text(plot(results))
+    (DOCS / "bench.svg").write_text(plot(first))
 
 
 def arguments() -> argparse.Namespace:
@@ -130,7 +147,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of one measurement")
     parser.add_argument("--quick", action="store_true", help=f"one round, 16 connections, {', '.join(QUICK)}")
     parser.add_argument("--save", type=Path, metavar="FILE", help="append what is measured, a JSON object a line")
-    parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="the tables of what was saved")
+    parser.add_argument(
+        "--report", type=Path, nargs="+", metavar="FILE", help="tables of what was saved; the bars are of the first"
+    )
     parser.add_argument("--docs", action="store_true", help="with --report: write them into docs/bench.md")
     args = parser.parse_args()
     short = (list(QUICK), [16], 1, 2.0) if args.quick else (ALL, [1, 16, 64], 5, 2.0)
@@ -143,32 +162,20 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     if args.report:
-        results = Results(saved(args.report))
-        say(report(results, ALL))
+        first, results = Results(saved(args.report[:1])), Results(saved(args.report))
+        say(report(first, results, ALL))
         if args.docs:
-            publish(results)
+            publish(first, results)
         return
     os.sched_setaffinity(0, OTHERS)
-    found: list[Found] = []
-    chosen = [contestant for contestant in CONTESTANTS if contestant.name in args.only]
-    for contestant in list(chosen):
-        if contestant.program() is None:
-            say(f"{contestant.name}: not installed", sys.stderr)
-            chosen.remove(contestant)
-    with mock() as provider:
-        for turn in range(args.rounds):
-            random.shuffle(chosen)
-            for contestant in list(chosen):
-                try:
-                    for one in measure(contestant, provider, args, turn):
-                        say(f"{turn} {one}", sys.stderr)
-                        found.append(one)
-                        if args.save:
-                            write(args.save, one)
-                except RuntimeError as error:
-                    say(f"{contestant.name}: {error}", sys.stderr)
-                    chosen.remove(contestant)
-    say(report(Results(found), args.loads))
+    found = []
+    for one in rounds(args):
+        found.append(one)
+        say(str(one), sys.stderr)
+        if args.save:
+            write(args.save, one)
+    results = Results(found)
+    say(report(results, results, args.loads))
 
 
 if __name__ == "__main__":
