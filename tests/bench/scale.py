@@ -24,8 +24,8 @@ import uvloop
 from tests.bench import driver
 from tests.bench.contestants import CONTESTANTS, Contestant
 from tests.bench.driver import Request
-from tests.bench.loads import LOADS, Load
-from tests.bench.processes import CORES, OTHERS, cpu, resident, tree
+from tests.bench.loads import CLOSED, LOADS, Load
+from tests.bench.processes import CORES, OTHERS, cpu, resident
 from tests.bench.report import Scale, write
 from tests.bench.stage import Place, launched, mock
 
@@ -45,7 +45,7 @@ def say(text: str) -> None:
 
 def workers(contestant: Contestant, provider: int, args: argparse.Namespace) -> None:
     """Rate, CPU and memory with more workers, on all cores: they share them with the load and the mock."""
-    say("| workers | requests/s | CPU us/request | p50 ms | p99 ms | MiB each |")
+    say("| workers | requests/s | CPU us/request | p50 ms | p99 ms | MiB together |")
     say("| ---: | ---: | ---: | ---: | ---: | ---: |")
     for count in args.workers:
         os.environ["GATEWAY_WORKERS"] = str(count)
@@ -55,16 +55,10 @@ def workers(contestant: Contestant, provider: int, args: argparse.Namespace) -> 
             before = cpu(place.pid)
             outcome = driver.run(driver.closed(request, 64, args.seconds))
             used = (cpu(place.pid) - before) / outcome.requests
-            each = [resident_alone(pid) / 2**20 for pid in tree(place.pid)[1 if count > 1 else 0 :]]
-            rate, memory = outcome.requests / outcome.seconds, statistics.mean(each)
+            rate, memory = outcome.requests / outcome.seconds, resident(place.pid) / 2**20
             say(f"| {count} | {rate:.0f} | {used:.0f} | {outcome.p50:.2f} | {outcome.p99:.2f} | {memory:.0f} |")
             if outcome.errors:
                 raise SystemExit(f"{outcome.errors} errors")
-
-
-def resident_alone(pid: int) -> int:
-    """Bytes of memory of one process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 # ---------------------------------------------------------------- idle streams
@@ -127,37 +121,40 @@ def idle(contestant: Contestant, provider: int, args: argparse.Namespace) -> Non
 # ---------------------------------------------------------------- soak
 
 
-def mixed(place: Place) -> Iterator[tuple[bytes, bool]]:
-    """Requests of all kinds without end, and whether the client leaves before the end."""
-    loads = [load for load in LOADS if load.shape == "closed" and load.size <= 200_000 and load.store != "redis"]
-    plain = [load for load in loads if not load.turns]
-    short = replace(WHOLE, name="soak-session", turns=1, pool=200, store="file")
+def mixed(place: Place) -> Iterator[tuple[bytes, str]]:
+    """Requests of all kinds without end, and what becomes of each: `answered`, `left` by the client, `cut` above."""
+    plain = [load for load in LOADS if load.shape == CLOSED and load.size <= 200_000 and not load.store]
+    short = replace(WHOLE, name="soak", turns=1, pool=5000, store="file")
     kinds = (*plain, short, replace(short, events=20))
     requests = [load.request(place.contestant, place.port, place.provider) for load in kinds]
+    stream = replace(WHOLE, events=20).request(place.contestant, place.port, place.provider)
+    cut = replace(stream, body=stream.body.replace(b'"mock"', b'"cut"').replace(b"gap:0", b"gap:0 cut:7"))
     for number in range(sys.maxsize):
-        yield random.choice(requests).encode(number), random.random() < 0.1
+        fate = random.choices(("answered", "left", "cut"), (17, 2, 1))[0]
+        yield (cut if fate == "cut" else random.choice(requests)).encode(number), fate
 
 
-async def client(port: int, requests: Iterator[tuple[bytes, bool]], end: float, counts: dict[str, int]) -> None:
+async def client(port: int, requests: Iterator[tuple[bytes, str]], end: float, counts: dict[str, int]) -> None:
     """One client after another, each with one request of its own connection."""
     while time.monotonic() < end:
-        request, leaves = next(requests)
+        request, fate = next(requests)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(request.replace(b"\r\nhost:", b"\r\nconnection: close\r\nhost:", 1))
-            if leaves:
+            if fate == "left":
                 await asyncio.sleep(random.random() * 0.01)
-                counts["left"] += 1
             else:
                 answer = await asyncio.wait_for(reader.read(-1), 60)
-                counts["answered" if answer.startswith(b"HTTP/1.1 200") else "failed"] += 1
+                if fate == "answered" and not answer.startswith(b"HTTP/1.1 200"):
+                    fate = "failed"
+            counts[fate] += 1
         finally:
             writer.transport.abort()
 
 
 async def soaked(place: Place, seconds: float) -> tuple[list[float], dict[str, int]]:
     """MiB of memory, once a second, under load."""
-    counts = {"answered": 0, "left": 0, "failed": 0}
+    counts = {"answered": 0, "left": 0, "cut": 0, "failed": 0}
     end, memory, requests = time.monotonic() + seconds, [], mixed(place)
     clients = [asyncio.create_task(client(place.port, requests, end, counts)) for _ in range(16)]
     while time.monotonic() < end:
