@@ -34,6 +34,7 @@ _COUNTED: Schema = {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?(ms|s|m|h|d
 _SPECIAL: dict[tuple[str, str], Schema | None] = {
     ("Server", "host"): None,  # the chart sets these itself: nobody may think to have set them
     ("Server", "port"): None,
+    ("Management", "port"): None,  # the chart's management.port: it needs a Service too
     ("Sessions", "file"): None,
     ("Server", "shutdown_delay"): _COUNTED,
     ("Server", "shutdown_grace"): _COUNTED,

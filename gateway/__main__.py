@@ -47,6 +47,10 @@ def _command(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
             from gateway.commands import manage  # noqa: PLC0415
 
             return manage.run(arguments, environ)
+        case "completion":
+            from gateway.commands import completion  # noqa: PLC0415
+
+            return completion.run(arguments)
         case _:
             from gateway.commands import check  # noqa: PLC0415
 

@@ -3,20 +3,20 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import httpx
 from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import Scope
+from litestar.types import ASGIApp, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Receive, Scope, Send
 from msgspec.structs import replace
 from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
 
@@ -43,9 +43,13 @@ from gateway.dialects.dialect import Request as Opened
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import StoreUnavailable
 from gateway.fleet.file_board import FileBoard
+from gateway.fleet.file_spending import FileSpending
 from gateway.fleet.fleet import Fleet
 from gateway.fleet.limits import Limits
+from gateway.fleet.meters import Meters
 from gateway.fleet.redis_board import RedisBoard
+from gateway.fleet.redis_tally import RedisTally
+from gateway.journal import Journal
 from gateway.ledger.book import Book
 from gateway.ledger.file_ledger import FileLedger
 from gateway.ledger.ledger import Ledger
@@ -63,6 +67,7 @@ from gateway.sessions.redis_connect import connect
 from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore
+from gateway.traces import Traces
 from gateway.transport import Transport
 from gateway.upstream import Upstream
 
@@ -90,24 +95,27 @@ def create_app(
 ) -> Litestar:
     """A worker's application. What is given replaces what the configuration would make; tests give fakes.
 
-    `finished` takes the record of each exchange beside the metrics; by default it is logged as one JSON line.
+    `finished` takes the record of each exchange as it ends; by default it is logged as one JSON line.
     `metrics_directory` is where several workers of one server keep their instruments, to be read as one.
     `app.state.reloader` reads the configuration again from its `source`, `app.state.work` is what is under way: both
     for whoever runs the worker.
     """
     metrics = Metrics(registry or REGISTRY)
-    lines = ExchangeLog(sys.stderr.buffer)
+    journal = Journal(metrics.observe, *([] if finished else [ExchangeLog(sys.stderr.buffer).observe]))
     shared = make_shared(config, metrics, sessions)
-    worker = _Worker(config, shared, metrics, transport or Transport(), lines)
+    traces = Traces(config.tracing) if config.tracing.endpoint else None
+    worker = _Worker(config, shared, metrics, transport or Transport(), *([journal, traces] if traces else [journal]))
     inference = Inference(
         current=worker.current,
         work=worker.work,
         limits=shared.limits,
-        metrics=metrics,
-        finished=_both(metrics.observe, finished or lines.add),
+        finished=_both(journal.add, finished) if finished else journal.add,
+        traces=traces,
     )
-    registries = partial(_gathered, metrics, metrics_directory)
-    app = Litestar(
+    registries = partial(_gathered, metrics, journal, metrics_directory)
+    metrics.samplers.append(lambda: metrics.active.set(len(worker.work)))
+    app = Application(
+        inference.direct,
         route_handlers=[
             *_data_plane(inference, Models(worker.current), Responses(shared.opened, worker.current)),
             Conversations(shared.opened, worker.current).route(),
@@ -121,8 +129,30 @@ def create_app(
         exception_handlers={HTTPException: _http_error},
         logging_config=None,
     )
-    app.state.reloader, app.state.work = worker.reloader, worker.work
+    app.state.reloader, app.state.work, app.state.metrics = worker.reloader, worker.work, registries
     return app
+
+
+class Application(Litestar):
+    """Litestar, with the way to the inference routes cut short: its router and middleware cost as much as an exchange.
+
+    `direct` is who serves a POST to a path, or to what is directly below it where it ends in a slash.
+    """
+
+    def __init__(self, direct: Mapping[str, ASGIApp], **settings: Any) -> None:  # noqa: ANN401 - Litestar's own
+        super().__init__(**settings)
+        self._direct = direct
+
+    async def __call__(
+        self, scope: Scope | LifeSpanScope, receive: Receive | LifeSpanReceive, send: Send | LifeSpanSend
+    ) -> None:
+        if scope.get("method") == "POST":
+            path: str = cast("Scope", scope)["path"]
+            serve = self._direct.get(path) or self._direct.get(path[: path.rfind("/") + 1])
+            if serve is not None:
+                await serve(cast("Scope", scope), cast("Receive", receive), cast("Send", send))
+                return
+        await super().__call__(scope, receive, send)
 
 
 class _Shared(NamedTuple):
@@ -140,9 +170,15 @@ class _Worker:
     """The parts that live as long as the worker, and the setup of the configuration that is in force."""
 
     def __init__(
-        self, config: Config, shared: _Shared, metrics: Metrics, wires: httpx.AsyncBaseTransport, lines: ExchangeLog
+        self,
+        config: Config,
+        shared: _Shared,
+        metrics: Metrics,
+        wires: httpx.AsyncBaseTransport,
+        *told: Journal | Traces,
     ) -> None:
-        self._shared, self._metrics, self._wires, self._lines = shared, metrics, wires, lines
+        """`told` are those that want to be closed after the last exchange."""
+        self._shared, self._metrics, self._wires, self._told = shared, metrics, wires, told
         self._turns = count()
         self._credentials = Credentials(logs.conceal)
         self.work = Work()
@@ -161,7 +197,7 @@ class _Worker:
             with suppress(StoreUnavailable):  # a gateway starts without its store, and says so when asked
                 await store.check()
         fleet.start()
-        limits.start()
+        await limits.start()
         await self._shared.book.start()
         await self._credentials.follow(self.current.setup.config)
         await self.reloader.catch_up()
@@ -172,11 +208,12 @@ class _Worker:
             self.work.leaving = self.work.draining = True
             watching.cancel()
             await self._wires.aclose()
-            for part in (self._credentials, self._shared.book, limits, fleet, store, self._lines):
+            for part in (self._credentials, self._shared.book, limits, fleet, store, *self._told):
                 await part.close()
 
     def _setup(self, config: Config) -> Setup:
         shared, table = self._shared, Table(config)
+        shared.fleet.shares_load = config.routing.strategy == "least-busy"
         self._metrics.expect((target.seat for target in table.targets()), config.models)
         gateway = Gateway(
             table=table,
@@ -202,6 +239,7 @@ class _Worker:
             table=lambda: self.current.setup.gateway.table,
             fleet=self._shared.fleet,
             book=self._shared.book,
+            spent=self._shared.limits.spent,
             registry=registry,
             clock=time.monotonic,
             wall=time.time,
@@ -239,7 +277,7 @@ def make_store(config: Config, metrics: Metrics | None = None) -> SessionStore:
     if config.sessions.store == "redis":
         redis = config.sessions.redis
         return RedisStore(
-            connect(redis),
+            connect(redis, metrics.unreplicated) if metrics else connect(redis),
             prefix=redis.prefix,
             timeout=float(redis.timeout),
             tombstone=tombstone,
@@ -256,13 +294,16 @@ def make_shared(config: Config, metrics: Metrics, sessions: SessionStore | None)
     store = sessions or make_store(config, metrics)
     seal = Seal(config.sessions.encryption, compress=config.sessions.compression == "zstd")
     board: RedisBoard | FileBoard | None = None
-    limits = Limits(None, time.monotonic)
+    tally: RedisTally | None = None
+    spending: FileSpending | None = None
     redis = config.sessions.redis
     if sessions is None and config.sessions.store == "redis":
         board = RedisBoard(connect(replace(redis, connections=1)), prefix=redis.prefix, timeout=redis.timeout)
-        limits = Limits(connect(redis), time.monotonic, prefix=redis.prefix, timeout=redis.timeout)
+        tally = RedisTally(connect(redis), prefix=redis.prefix, timeout=redis.timeout)
     elif sessions is None:
-        board = FileBoard(Path(config.sessions.file.directory).expanduser())
+        directory = Path(config.sessions.file.directory).expanduser()
+        board, spending = FileBoard(directory), FileSpending(directory)
+    limits = Limits(tally, time.monotonic, spending=spending, meters=Meters(metrics.registry))
     fleet = Fleet(board, time.monotonic, metrics)
     book = Book(None if sessions else make_ledger(config), fleet.disable)
     return _Shared(store, SealedStore(store, seal), Digests(seal.digest_keys), fleet, limits, book)
@@ -284,8 +325,10 @@ def _body_opener(dialect: Dialect) -> Callable[[Scope, bytes], Opened]:
     return opened
 
 
-def _gathered(metrics: Metrics, directory: str | None) -> CollectorRegistry:
-    """This worker's instruments, or those of all workers where several share a directory."""
+def _gathered(metrics: Metrics, journal: Journal, directory: str | None) -> CollectorRegistry:
+    """This worker's instruments as they are now, or those of all workers where several share a directory."""
+    journal.flush()
+    metrics.sample()
     if directory is None:
         return metrics.registry
     registry = CollectorRegistry()

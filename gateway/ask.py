@@ -1,24 +1,26 @@
 """The nouns of one exchange: what is asked, where the answer goes, what serves it."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import httpx
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from gateway.conversation import Event, Failed, Reply
+from gateway.conversation import Event, Failed, Reply, events_of
 from gateway.dialects.dialect import Dialect, RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
 from gateway.dialects.openai_responses.relabel import Relabeller, relabelled
 from gateway.dialects.sse import WholeEvents
 from gateway.errors import GatewayError, UpstreamError
 from gateway.fleet.fleet import Fleet, Trial
 from gateway.metrics import Record
+from gateway.routing.prices import estimated
 from gateway.routing.table import Route, Table, Target
 from gateway.sessions.fitting import Fitted
 from gateway.sessions.memory import Memory, Recall, SessionAsk
-from gateway.upstream import Upstream
+from gateway.traces import Trace
+from gateway.upstream import Pieces, Upstream
 from gateway.watch import Watch
 
 _NAME = re.compile(r"[\w.:*\[\]-]{1,80}", re.ASCII)
@@ -29,7 +31,8 @@ _LONGEST = 1024
 class Ask(Struct, frozen=True, kw_only=True):
     """A client's request, authenticated and opened. `affinity` names what it belongs to, "" for nothing.
 
-    `models` are the patterns of what the key may use; `created` is Unix seconds.
+    `models` are the patterns of what the key may use, `priced`: what has a price only; `created` is Unix seconds.
+    `metered`: what is said counts, even where the provider does not count it to its end.
     """
 
     id: str
@@ -40,6 +43,14 @@ class Ask(Struct, frozen=True, kw_only=True):
     forwarded: Mapping[str, str]
     session: SessionAsk | None = None
     affinity: str = ""
+    priced: bool = False
+    metered: bool = False
+    trace: Trace | None = None
+
+    def headers_for(self, target: Target) -> Mapping[str, str]:
+        """What a target is sent of the client's headers, and where its spans belong. An attempt begins."""
+        forwarded = self.forwarded if target.dialect == self.client.NAME else {}
+        return {**forwarded, **self.trace.attempt(target)} if self.trace else forwarded
 
     @property
     def head(self) -> ReplyHead:
@@ -87,6 +98,10 @@ class Gateway(Struct, frozen=True, kw_only=True):
     wall: Callable[[], float]
 
 
+Arrival = tuple[bytes, list[Event]]
+"""A piece of a provider's stream, and the events in it."""
+
+
 class Answer(Struct, kw_only=True):
     """A target that serves: a whole `reply`, or a stream whose first `events` were decoded from `data`.
 
@@ -103,7 +118,17 @@ class Answer(Struct, kw_only=True):
     events: list[Event] = []
     reply: Reply | None = None
     decoder: ReplyDecoder | None = None
-    pieces: AsyncIterator[bytes] | None = None
+    pieces: Pieces | None = None
+
+    @property
+    def begun(self) -> Arrival:
+        """What is there of a stream: what was read ahead, or the whole reply of a provider that does not stream."""
+        return (self.data, self.events) if self.decoder is not None else (b"", events_of(self.reply or Reply()))
+
+    async def let_go(self) -> None:
+        """The reply has ended, what is left of the answer does not matter."""
+        if self.pieces is not None:
+            await self.pieces.let_go()
 
     def note(self, record: Record, now: float) -> None:
         """What the record of the exchange says of who serves it."""
@@ -131,6 +156,11 @@ class Open(Struct, frozen=True, kw_only=True):
         return self.answer.target.dialect == self.ask.client.NAME and streamed == self.ask.request.stream
 
     @property
+    def idle(self) -> float:
+        """Seconds that the provider may be silent within a stream."""
+        return self.gateway.upstream.timeouts(self.answer.target).idle
+
+    @property
     def limit(self) -> int:
         """How much of the reply is collected: nothing without a session, else at most what a session may hold."""
         return self.gateway.memory.max_bytes if self.recall is not None and self.gateway.memory else 0
@@ -139,6 +169,14 @@ class Open(Struct, frozen=True, kw_only=True):
     def head(self) -> ReplyHead:
         """What a reply made by us begins with."""
         return reply_head(self.ask, self.recall)
+
+    def note(self, reply: Reply, *, incomplete: bool) -> None:
+        """What the record says of the reply."""
+        record, answer = self.record, self.answer
+        record.served(reply.usage, self.watch.now - answer.started, incomplete=incomplete)
+        record.priced(answer.target.prices)
+        if incomplete or reply.usage is None:
+            record.estimate = estimated(reply.usage, answer.fitted.body, record.said or len(answer.data))
 
     def passage(self) -> "Passage":
         """How the stream reaches the client."""

@@ -22,6 +22,7 @@ def problems(config: Config) -> Iterator[str]:
     yield from _keys(config)
     yield from _management(config)
     yield from _sessions(config)
+    yield from _tracing(config)
     yield from _routes(config)
 
 
@@ -49,6 +50,14 @@ def _server(config: Config) -> Iterator[str]:
         )
 
 
+def _tracing(config: Config) -> Iterator[str]:
+    endpoint, sample = config.tracing.endpoint, config.tracing.sample
+    if endpoint and not re.match(r"https?://[^/]", endpoint):
+        yield f"tracing.endpoint: it starts with http:// or https://, and is {endpoint!r}."
+    if sample is not None and not 0 <= sample <= 1:
+        yield f"tracing.sample: a share is 0 to 1, not {sample}."
+
+
 def _keys(config: Config) -> Iterator[str]:
     seen: set[str] = set()
     for i, key in enumerate(config.auth.keys):
@@ -62,7 +71,7 @@ def _keys(config: Config) -> Iterator[str]:
         seen.add(key.id)
         yield from _hex(key.sha256, f"{path}.sha256")
         for name in key.limits.__struct_fields__:
-            if getattr(key.limits, name) < 0:
+            if not 0 <= getattr(key.limits, name) < inf:
                 yield f"{path}.limits.{name}: at least 0, which means no limit."
     if config.management.key and config.management.sha256:
         yield "management: give only one of `key` and `sha256`."
@@ -102,14 +111,22 @@ def _encryption(encryption: Encryption) -> Iterator[str]:
             yield f"{path}.key: 32 bytes as base64 or as 64 hexadecimal digits; `openssl rand -base64 32` makes one."
 
 
+def _redis_times(redis: RedisSessions) -> Iterator[str]:
+    for name in ("timeout", "connect_timeout", "wait_timeout"):
+        if getattr(redis, name) <= 0:
+            yield f"sessions.redis.{name}: must be longer than nothing."
+    if redis.wait_replicas < 0:
+        yield "sessions.redis.wait_replicas: at least 0, which waits for none."
+    if redis.wait_replicas and redis.wait_timeout * 2 > redis.timeout:
+        yield "sessions.redis.wait_timeout: at most half of sessions.redis.timeout, of which it is a part."
+
+
 def _redis(redis: RedisSessions) -> Iterator[str]:
     if re.search(r"[{}\s]", redis.prefix):
         yield "sessions.redis.prefix: no braces and no spaces."
     if redis.connections < 1:
         yield "sessions.redis.connections: at least 1."
-    for name in ("timeout", "connect_timeout"):
-        if getattr(redis, name) <= 0:
-            yield f"sessions.redis.{name}: must be longer than nothing."
+    yield from _redis_times(redis)
     if redis.mode == "single" and "," in redis.url.rpartition("@")[2].partition("?")[0]:
         yield "sessions.redis.url: several servers need `mode: sentinel` or `mode: cluster`."
     if redis.mode != "single" and redis.url.startswith("unix:"):

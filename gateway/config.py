@@ -63,11 +63,22 @@ class Server(_Base, frozen=True):
 
 
 class KeyLimits(_Base, frozen=True):
-    """How much one client key may use, over the whole fleet; 0 for no limit. Tokens: of prompts and replies."""
+    """How much one client key may use, over the whole fleet; 0 for no limit. Tokens: of prompts and replies.
+
+    The `dollars_*` are budgets, of calendar days and months in UTC. What a budget is spent on must have a price: a key
+    that has one is not served by targets without.
+    """
 
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
     concurrency: int = 0
+    dollars_per_day: float = 0
+    dollars_per_month: float = 0
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether there is a budget."""
+        return self.dollars_per_day > 0 or self.dollars_per_month > 0
 
 
 class ClientKey(_Base, frozen=True):
@@ -109,7 +120,8 @@ class RedisSessions(_Base, frozen=True):
 
     For Sentinel and Cluster `url` names several servers: `redis://user:password@host:port,host:port/0`.
     `connections`: at most so many from one worker to one server. The `sentinel_*` are Sentinel's alone: the name of
-    the master, and what the sentinels themselves want to be told.
+    the master, and what the sentinels themselves want to be told. A turn waits up to `wait_timeout` until so many
+    `wait_replicas` have it.
     """
 
     url: str = "redis://localhost:6379/0"
@@ -118,6 +130,8 @@ class RedisSessions(_Base, frozen=True):
     timeout: Duration = Duration(0.25)
     connect_timeout: Duration = Duration(0.25)
     connections: int = 4
+    wait_replicas: int = 0
+    wait_timeout: Duration = Duration(0.1)
     sentinel_master: str = "mymaster"
     sentinel_username: str = ""
     sentinel_password: str = ""
@@ -183,7 +197,7 @@ class Routing(_Base, frozen=True):
     """How a target is chosen and how often another one is tried.
 
     Of equals, for requests that belong to no session: `round-robin` takes them in turn by weight, `weighted` draws by
-    weight, `least-busy` takes the one with the fewest requests in flight for its weight, as this worker counts them.
+    weight, `least-busy` takes the one with the fewest requests in flight for its weight, in the whole fleet.
     """
 
     strategy: Strategy = "round-robin"
@@ -195,6 +209,17 @@ class Streaming(_Base, frozen=True):
     """`keepalive`: how long a stream may be silent before a comment is sent."""
 
     keepalive: Duration = Duration(15)
+
+
+class Tracing(_Base, frozen=True):
+    """OpenTelemetry traces; off without an `endpoint`: a collector's address, OTLP over HTTP.
+
+    `sample`: the share of exchanges that are traced where the client has not decided; null: OTEL_TRACES_SAMPLER says.
+    """
+
+    endpoint: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    sample: float | None = None
 
 
 class Timeouts(_Base, frozen=True):
@@ -298,6 +323,7 @@ class Config(_Base, frozen=True):
     responses: Responses = Responses()
     routing: Routing = Routing()
     streaming: Streaming = Streaming()
+    tracing: Tracing = Tracing()
     providers: dict[str, Provider] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
 
@@ -370,12 +396,30 @@ def override(config: Config, environ: Mapping[str, str]) -> Config:
     if url := environ.get("GATEWAY_REDIS_URL"):
         redis = msgspec.structs.replace(config.sessions.redis, url=url)
         changes["sessions"] = {"store": "redis", "redis": redis}
+    if endpoint := _collector(environ):
+        changes["tracing"] = {"endpoint": endpoint}
+    if _switched_off(environ):
+        changes["tracing"] = {"endpoint": ""}
     sections = {
         section: msgspec.structs.replace(getattr(config, section), **fields) for section, fields in changes.items()
     }
     changed = msgspec.structs.replace(config, **sections)
     check(changed)
     return changed
+
+
+def _collector(environ: Mapping[str, str]) -> str:
+    """Where OpenTelemetry's own variables send traces. Raises ConfigError for a protocol that is not spoken."""
+    own, common = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if (own or common) and not _switched_off(environ):
+        for variable in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+            if environ.get(variable, "http/protobuf") != "http/protobuf":
+                raise ConfigError(f"{variable}: traces are sent as http/protobuf, not as {environ[variable]}.")
+    return own or (f"{common.rstrip('/')}/v1/traces" if common else "")
+
+
+def _switched_off(environ: Mapping[str, str]) -> bool:
+    return environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none"
 
 
 # ---------------------------------------------------------------- reading

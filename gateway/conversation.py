@@ -349,7 +349,7 @@ class ReplyBuilder:
     """Collects the events of one stream into a Reply, up to `limit` characters; beyond it is `overflown`."""
 
     def __init__(self, limit: int = 1 << 62) -> None:
-        self._room = limit
+        self._limit = self._room = limit
         self.overflown = False
         self._parts: dict[int, AnyPart] = {}
         self._deltas: dict[int, list[str]] = {}
@@ -389,6 +389,11 @@ class ReplyBuilder:
                 self.ended = True
             case Failed():
                 pass
+
+    @property
+    def said(self) -> int:
+        """Characters of text so far, also of what was not collected."""
+        return self._limit - self._room
 
     @property
     def has_content(self) -> bool:

@@ -5,10 +5,9 @@ streamed replies settle in one place.
 """
 
 import asyncio
-from contextlib import aclosing
 
-from gateway.arrivals import arrivals, prime, raise_failure
-from gateway.ask import Answer, Ask, Gateway, Open, Outlet, Passage, reply_head
+from gateway.arrivals import following, prime, raise_failure
+from gateway.ask import Answer, Arrival, Ask, Gateway, Open, Outlet, Passage, reply_head
 from gateway.conversation import Reply, ReplyBuilder, events_of
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
@@ -16,11 +15,12 @@ from gateway.fleet.fleet import Trial
 from gateway.metrics import Record
 from gateway.routing.health import is_fault_of_request, more_useful
 from gateway.routing.plan import Wish, plan, refused, seat_after
+from gateway.routing.prices import priced
 from gateway.routing.table import Route, may_use
 from gateway.sessions.fitting import Fitting
 from gateway.sessions.memory import Answered, Recall
 from gateway.sessions.store import Pin
-from gateway.upstream import let_go, read
+from gateway.upstream import read
 from gateway.watch import Watch
 
 
@@ -82,9 +82,8 @@ def find_route(gateway: Gateway, ask: Ask, record: Record) -> Route:
         raise GatewayError(Kind.NOT_FOUND, message, param="model", code="model_not_found")
     record.model = route.name
     if not route.targets:
-        message = f"Every provider of {route.name!r} is switched off."
-        raise GatewayError(Kind.UNAVAILABLE, message, code="model_disabled")
-    return route
+        raise GatewayError(Kind.UNAVAILABLE, f"Each provider of {route.name!r} is switched off.", code="model_disabled")
+    return priced(route) if ask.priced else route
 
 
 async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, watch: Watch) -> Answer:
@@ -92,18 +91,19 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
     target = trial.target
     fitted = fitting.fit(target)
     limits = gateway.upstream.timeouts(target)
-    first = limits.first_event if ask.request.stream else limits.reply
-    forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
-    started = watch.expect(first, "an answer")
+    skim = fitting.alone and target.dialect == ask.client.NAME
+    forwarded = ask.headers_for(target)
+    started = watch.expect(limits.first_event if ask.request.stream else limits.reply, "an answer")
     answer: Answer | None = None
     try:
         response = await gateway.upstream.send(target, fitted.body, forwarded, stream=ask.request.stream)
         answer = Answer(target=target, trial=trial, fitted=fitted, response=response, started=started)
         if ask.request.stream and "json" not in response.headers.get("content-type", ""):
-            await prime(answer)
+            await prime(answer, skim=skim and not ask.metered)
         else:
             answer.data = await read(response)
-            answer.reply = DIALECTS[target.dialect].decode_reply(answer.data, target.origin)
+            skim = skim and not ask.request.stream
+            answer.reply = DIALECTS[target.dialect].decode_reply(answer.data, target.origin, skim=skim)
     except (GatewayError, asyncio.CancelledError) as error:
         watch.done()
         if answer is not None:
@@ -126,31 +126,33 @@ async def relay(turn: Open, out: Outlet) -> None:
     """A stream: passed on as it comes; its end is held back until the turn is stored (rule S7)."""
     await out.start(turn.headers())
     builder, passage, held = ReplyBuilder(turn.limit), turn.passage(), b""
+    arrived: Arrival | None = turn.answer.begun
     try:
-        async with aclosing(arrivals(turn)) as arriving:
-            async for data, events in arriving:
-                for event in events:
-                    builder.add(event)
-                held += passage.carry(data, events)
-                raise_failure(events)
-                if held and (turn.recall is None or builder.stopped is None):
-                    await out.write(held)
-                    held = b""
-                if builder.ended:
-                    break
+        while arrived is not None:
+            data, events = arrived
+            for event in events:
+                builder.add(event)
+            held += passage.carry(data, events)
+            raise_failure(events)
+            if held and (turn.recall is None or builder.stopped is None):
+                await out.write(held)
+                held = b""
+            arrived = None if builder.ended else await following(turn)
     except (GatewayError, asyncio.CancelledError) as error:
         turn.answer.trial.broke(error)
+        turn.record.said = builder.said
         await settle(turn, builder.cut(), incomplete=True)
         await apologise(turn, passage, error, out, held)
         raise
     try:
+        turn.record.said = builder.said
         await settle(turn, passage.told(builder.reply()), overflown=builder.overflown)
     except GatewayError as error:
         await apologise(turn, passage, error, out)
         raise
     await out.finish(held + passage.close() + turn.afterword())
     await confirm(turn)
-    await let_go(turn.answer.response, turn.answer.pieces)
+    await turn.answer.let_go()
 
 
 async def apologise(turn: Open, passage: Passage, error: BaseException, out: Outlet, held: bytes = b"") -> None:
@@ -174,8 +176,7 @@ async def settle(turn: Open, reply: Reply, *, incomplete: bool = False, overflow
     """The one end of every exchange that a provider answered: counted, and stored if it has a session."""
     turn.watch.done()
     answer, recall, memory = turn.answer, turn.recall, turn.gateway.memory
-    turn.record.served(reply.usage, turn.watch.now - answer.started, incomplete=incomplete)
-    turn.record.priced(answer.target.prices)
+    turn.note(reply, incomplete=incomplete)
     if recall is None or memory is None:
         return
     was = recall.pin.seat if recall.pin else None

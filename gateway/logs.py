@@ -1,10 +1,9 @@
 """Log lines: one JSON object a line, on standard error, without secrets."""
 
-import asyncio
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, TextIO
 from urllib.parse import urlsplit
@@ -13,9 +12,6 @@ import msgspec
 
 from gateway.config import Config, Credential
 from gateway.metrics import Record
-
-TOGETHER = 0.02
-"""Seconds that a line may wait for others."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SHORTEST = 6  # a shorter secret is a placeholder, and a part of many words
@@ -84,6 +80,7 @@ def secrets_in(config: Config) -> Iterator[str]:
     yield config.management.key
     yield urlsplit(config.sessions.redis.url).password or ""
     yield config.sessions.redis.sentinel_password
+    yield from config.tracing.headers.values()
     for provider in config.providers.values():
         yield from (key.key if isinstance(key, Credential) else key for key in provider.keys)
         yield from provider.headers.values()
@@ -96,27 +93,13 @@ def _escaped(secret: str) -> str:
 
 
 class ExchangeLog:
-    """One JSON line an exchange: no message content, no keys. Lines that come close together are written together."""
+    """One JSON line an exchange: no message content, no keys."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._encode = msgspec.json.Encoder().encode
-        self._lines: list[bytes] = []
+        self._encoder = msgspec.json.Encoder()
 
-    def add(self, record: Record) -> None:
-        """Note an exchange. Needs a running event loop."""
-        if not self._lines:
-            asyncio.get_running_loop().call_later(TOGETHER, self.flush)
-        self._lines.append(self._encode(record))
-
-    def flush(self) -> None:
-        """Write what has been noted."""
-        if self._lines:
-            self._lines.append(b"")
-            self._stream.write(b"\n".join(self._lines))
-            self._stream.flush()
-            self._lines.clear()
-
-    async def close(self) -> None:
-        """Write the last lines."""
-        self.flush()
+    def observe(self, records: Sequence[Record]) -> None:
+        """Write the lines of these exchanges."""
+        self._stream.write(self._encoder.encode_lines(records))
+        self._stream.flush()

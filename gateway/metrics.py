@@ -1,11 +1,15 @@
 """Every instrument, on a registry that is passed in, and the record of an exchange that they observe."""
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Histogram as SingleHistogram
 
 from gateway import __version__
 from gateway.config import Prices
@@ -40,10 +44,12 @@ class Record(Struct, kw_only=True):
     Times are in seconds; labels come from configuration only. `model` is the route's configured name. `error` is an
     error kind's label, "" if there was none.
     `first` is the time to the first content, `store` the time spent on the session store, `upstream` on providers.
+    `said` are the characters of a streamed reply; `estimate` are about the tokens that a provider did not count.
     """
 
     request_id: str
     dialect: str
+    trace_id: str = ""
     key: str = ""
     owner: str = ""
     stream: bool = False
@@ -69,6 +75,9 @@ class Record(Struct, kw_only=True):
     replaced: int = 0
     session_bytes: int = 0
     incomplete: bool = False
+    prices: Prices | None = None
+    said: int = 0
+    estimate: Usage | None = None
 
     def tried(self, provider: str, credential: str, model: str, outcome: str) -> None:
         """One attempt more."""
@@ -80,14 +89,26 @@ class Record(Struct, kw_only=True):
 
     def priced(self, prices: Prices | None) -> None:
         """What it cost in dollars; None stays where that is unknown."""
-        self.cost = cost_of(prices, self.usage)
+        self.prices, self.cost = prices, cost_of(prices, self.usage)
+
+
+class Histogram(SingleHistogram):
+    """The library's own, which can count many values in one step a bucket."""
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """As `observe` of each."""
+        if values:
+            self._sum.inc(sum(values))
+            for bucket, count in Tally([bisect_left(self._upper_bounds, value) for value in values]).items():
+                self._buckets[bucket].inc(count)
 
 
 class Metrics:
-    """The instruments. `observe` takes the record of each exchange."""
+    """The instruments. `observe` takes the records of exchanges; several at once cost little more than one."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.samplers: list[Callable[[], None]] = []
         self._count_costs(registry)
         whose = ["dialect", "model", "provider"]
 
@@ -140,12 +161,7 @@ class Metrics:
         )
         self._add_states(registry)
         # Looking up a labelled child costs more than counting; the label sets are few and come from configuration.
-        self._of_request = lru_cache(4096)(self._requests.labels)
-        self._of_duration = lru_cache(1024)(self._duration.labels)
         self._of_attempt = lru_cache(1024)(self._attempts.labels)
-        self._of_in_flight = lru_cache(1024)(self._in_flight.labels)
-        self._of_tokens = lru_cache(1024)(self._tokens.labels)
-        self._of_server = lru_cache(1024)(self._server.labels)
 
     def _add_states(self, registry: CollectorRegistry) -> None:
         """What is so now; several workers report the sum, or the highest where all see the same."""
@@ -169,6 +185,11 @@ class Metrics:
         self._breaker = gauge(
             "gateway_store_breaker_open", "1 while the store is not asked because it failed.", mode="livemax"
         )
+        self._unreplicated = Counter(
+            "gateway_store_unreplicated_total",
+            "Writes that fewer replicas than `wait_replicas` had in time.",
+            registry=registry,
+        )
         info = gauge("gateway_build_info", "The version, as a label.", "version", mode="livemax")
         info.labels(__version__).set(1)
 
@@ -179,7 +200,7 @@ class Metrics:
         """
         failures = [kind.label for kind in UPSTREAM_KINDS]
         for seat in sorted(set(seats)):
-            self._of_in_flight(*seat)
+            self._in_flight.labels(*seat)
             self._cooling.labels(*seat)
             for outcome in ("served", *failures):
                 self._of_attempt(*seat, outcome)
@@ -200,22 +221,59 @@ class Metrics:
         text = "Served requests of unknown cost."
         self._unpriced = Counter("gateway_unpriced_requests_total", text, whose, registry=registry)
 
-    def observe(self, record: Record) -> None:
-        """Count one exchange."""
-        whose = (record.dialect, record.model, record.provider)
-        self._of_request(*whose, str(record.status), record.error).inc()
-        self._of_duration(*whose).observe(record.duration)
-        self._overhead.observe(max(record.duration - record.upstream - record.store, 0.0))
-        for attempt in record.attempts:
-            self._of_attempt(attempt.provider, attempt.credential, attempt.outcome).inc()
-        if len(record.attempts) > 1 and record.provider:
-            self._failovers.labels(record.model).inc()
-        if record.dropped:
-            self._dropped.labels(record.dialect, record.provider_dialect).inc(len(record.dropped))
-        if record.session:
-            self._observe_session(record)
-        if record.provider:
-            self._observe_tokens(record)
+    def sample(self) -> None:
+        """Ask for what is so now: before somebody reads, and now and then for the other workers' readers."""
+        for sampler in self.samplers:
+            sampler()
+
+    def observe(self, records: Sequence[Record]) -> None:
+        """Count exchanges."""
+        alike: defaultdict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
+        for record in records:
+            alike[record.dialect, record.model, record.provider, record.owner].append(record)
+            if record.session:
+                self._observe_session(record)
+            if len(record.attempts) > 1 and record.provider:
+                self._failovers.labels(record.model).inc()
+            if record.dropped:
+                self._dropped.labels(record.dialect, record.provider_dialect).inc(len(record.dropped))
+        tried = Tally((each.provider, each.credential, each.outcome) for record in records for each in record.attempts)
+        for attempt, count in tried.items():
+            self._of_attempt(*attempt).inc(count)
+        self._overhead.observe_all([max(each.duration - each.upstream - each.store, 0.0) for each in records])
+        for (*whose, owner), group in alike.items():
+            self._observe_alike(whose, group)
+            if whose[-1]:
+                self._observe_served(owner, group)
+
+    def _observe_alike(self, whose: Sequence[str], records: Sequence[Record]) -> None:
+        """Requests of one dialect, model and provider, `whose`."""
+        for (status, error), count in Tally((record.status, record.error) for record in records).items():
+            self._requests.labels(*whose, status, error).inc(count)
+        self._duration.labels(*whose).observe_all([record.duration for record in records])
+
+    def _observe_served(self, owner: str, records: Sequence[Record]) -> None:
+        """Requests of one owner that were served by one provider for one model."""
+        model, provider = records[0].model, records[0].provider
+        self._server.labels(provider, model).observe_all([record.upstream for record in records])
+        firsts = [record.first for record in records if record.first is not None]
+        self._first.labels(provider, model).observe_all(firsts)
+        costs = [record.cost for record in records if record.cost is not None]
+        if costs:
+            self._cost.labels(model, provider, owner).inc(sum(costs))
+        if len(costs) < len(records):
+            self._unpriced.labels(model, provider, owner).inc(len(records) - len(costs))
+        usages = [record.usage for record in records if record.usage is not None]
+        for kind in ("input", "output", "cached", "reasoning"):
+            if tokens := [tokens for usage in usages if (tokens := getattr(usage, kind))]:
+                self._tokens.labels(provider, model, kind).observe_all(tokens)
+        self._per_token.labels(provider, model).observe_all(
+            [
+                max(record.upstream - record.first, 0.0) / (record.usage.output - 1)
+                for record in records
+                if record.first is not None and record.usage is not None and record.usage.output > 1
+            ]
+        )
 
     def _observe_session(self, record: Record) -> None:
         self._sessions.labels(record.session).inc()
@@ -226,32 +284,9 @@ class Metrics:
         if record.trimmed:
             self._trimmed.inc(record.trimmed)
 
-    def _observe_tokens(self, record: Record) -> None:
-        whose = (record.provider, record.model)
-        self._of_server(*whose).observe(record.upstream)
-        if record.first is not None:
-            self._first.labels(*whose).observe(record.first)
-        usage = record.usage
-        spent = (record.model, record.provider, record.owner)
-        if record.cost is None:
-            self._unpriced.labels(*spent).inc()
-        else:
-            self._cost.labels(*spent).inc(record.cost)
-        if usage is None:
-            return
-        for kind, count in zip(
-            ("input", "output", "cached", "reasoning"),
-            (usage.input, usage.output, usage.cached, usage.reasoning),
-            strict=True,
-        ):
-            if count:
-                self._of_tokens(*whose, kind).observe(count)
-        if record.first is not None and usage.output > 1:
-            self._per_token.labels(*whose).observe(max(record.upstream - record.first, 0.0) / (usage.output - 1))
-
-    def in_flight(self, provider: str, credential: str, change: int) -> None:
-        """A credential serves one request more, or one less."""
-        self._of_in_flight(provider, credential).inc(change)
+    def in_flight(self, provider: str, credential: str, requests: int) -> None:
+        """So many requests are with a credential now."""
+        self._in_flight.labels(provider, credential).set(requests)
 
     def cooled(self, provider: str, credential: str, reason: str) -> None:
         """A target is left alone; `reason` is the label of an error kind."""
@@ -264,6 +299,10 @@ class Metrics:
     def store_breaker(self, opened: int) -> None:
         """The store is not asked from now on (1), or is asked again (0)."""
         self._breaker.set(opened)
+
+    def unreplicated(self) -> None:
+        """A write is in Redis, but not in as many of its replicas as are waited for."""
+        self._unreplicated.inc()
 
     def reloaded(self, outcome: str) -> None:
         """The configuration was read again: `applied`, `unchanged`, `invalid` or `restart_needed`."""

@@ -5,28 +5,36 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gateway.ask import Ask, Gateway, Outlet
-from gateway.conversation import AnyPart, Prompt, Reasoning, Refusal, Text, ToolCall, ToolResult
+from gateway.conversation import AnyPart, Prompt, Reasoning, Refusal, Text, ToolCall, ToolResult, Usage
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange, find_route
 from gateway.metrics import Record
 from gateway.routing.health import is_fault_of_request, more_useful
 from gateway.routing.plan import Wish, plan, refused
+from gateway.routing.prices import BYTES_A_TOKEN, MEDIA_TOKENS, estimated
 from gateway.routing.table import Route, Target
 from gateway.sessions.fitting import Fitting
 from gateway.watch import Watch
 
 ESTIMATED = ("x-gateway-estimate", "true")
-BYTES_A_TOKEN = 4
-MEDIA_TOKENS = 1000
-"""About what an image, or a page of a document, costs with any vendor."""
 MESSAGE_TOKENS = 4
 EMBED = "/embeddings"
 
+
+class _Tokens(Struct):
+    prompt_tokens: int = 0
+
+
+class _Embedded(Struct):
+    usage: _Tokens | None = None
+
+
+_EMBEDDED = msgspec.json.Decoder(_Embedded)
 _ENCODER = msgspec.json.Encoder()
 _T = TypeVar("_T")
 
@@ -75,8 +83,21 @@ async def embed(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
 
     answer, target = await _first(gateway, ask, Route(route.name, able), record, embedded)
     record.provider, record.upstream_model = target.provider, target.model
+    record.provider_dialect, record.usage = target.dialect, _usage_of(answer)
+    record.priced(target.prices)
+    if record.usage is None:
+        record.estimate = estimated(None, bytes(ask.request.fields["input"]), 0)
     told = [("x-gateway-provider", target.provider), ("x-gateway-attempts", str(len(record.attempts)))]
     await out.whole(told, answer)
+
+
+def _usage_of(answer: bytes) -> Usage | None:
+    """Source: https://platform.openai.com/docs/api-reference/embeddings/create."""
+    try:
+        usage = _EMBEDDED.decode(answer).usage
+    except msgspec.MsgspecError:
+        return None
+    return None if usage is None else Usage(input=usage.prompt_tokens)
 
 
 async def complete(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: Record) -> None:
@@ -109,7 +130,7 @@ async def _first(
 
 
 async def _post(gateway: Gateway, ask: Ask, target: Target, path: str, body: bytes, watch: Watch) -> bytes:
-    forwarded = ask.forwarded if target.dialect == ask.client.NAME else {}
+    forwarded = ask.headers_for(target)
     watch.expect(gateway.upstream.timeouts(target).reply, "an answer")
     try:
         return await gateway.upstream.post(target, path, body, forwarded)

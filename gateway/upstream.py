@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import cast
 
@@ -13,17 +13,19 @@ from gateway.config import Config, Timeouts
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import Kind, UpstreamError, kind_of
 from gateway.routing.table import Target
-from gateway.transport import Endpoint
+from gateway.transport import Body, Endpoint
 
 MAX_ERROR_BODY = 256 * 1024
 MAX_REPLY = 128 << 20
 """Bytes of a whole reply; with several images it is tens of millions, and more is a provider gone mad."""
 _SECONDS = re.compile(r"\d{1,9}(\.\d{0,9})?", re.ASCII)
 OK = range(200, 300)
+FAILURES = (httpx.HTTPError, httpx.StreamError)
+"""What a transport raises."""
 MAX_ENDPOINTS = 1024
 """A wildcard's models are a client's words, so they are not kept without limit."""
 REST = 0.25
-"""Seconds to wait for the end of a body whose last event has been read."""
+"""Seconds that a body may go on after the last event of its reply."""
 
 
 class Upstream:
@@ -69,8 +71,10 @@ class Upstream:
     ) -> httpx.Response:
         extra = {**forwarded, **DIALECTS[target.dialect].auth(key, forwarded)} if forwarded else None
         request = endpoint.request(body, extra)
-        with failures_mapped():
+        try:
             response = await self._transport.handle_async_request(request)
+        except FAILURES as error:
+            raise failure_of(error) from None
         if response.status_code in OK:
             return response
         return await _refuse(target, response)
@@ -97,71 +101,78 @@ class Upstream:
         )
 
 
-async def pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises UpstreamError if it breaks off."""
-    with failures_mapped():
-        async for piece in cast("httpx.AsyncByteStream", response.stream):
-            yield piece
+class Pieces:
+    """A body as it comes."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._body = aiter(cast("httpx.AsyncByteStream", response.stream))
+        self.over = False
+
+    async def next(self) -> bytes | None:
+        """The next piece, None at the end. Raises UpstreamError if the body breaks off."""
+        try:
+            return await anext(self._body)
+        except StopAsyncIteration:
+            self.over = True
+            return None
+        except FAILURES as error:
+            raise failure_of(error) from None
+
+    async def let_go(self) -> None:
+        """After the end of a reply: what is left is not waited for, so that the connection can be used again."""
+        if isinstance(self._body, Body):
+            self._body.let_go(REST)
+            return
+        with suppress(TimeoutError, UpstreamError):
+            async with asyncio.timeout(REST):
+                while await self.next() is not None:
+                    pass
 
 
 async def read(response: httpx.Response) -> bytes:
     """The whole body; the response is closed. Raises UpstreamError."""
     parts: list[bytes] = []
     size = 0
-    with failures_mapped():
-        try:
-            async for piece in cast("httpx.AsyncByteStream", response.stream):
-                parts.append(piece)
-                size += len(piece)
-                if size > MAX_REPLY:
-                    raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer has no end.", code="too_large")
-        finally:
-            await response.aclose()
-    return b"".join(parts)
-
-
-async def let_go(response: httpx.Response, rest: AsyncIterator[bytes] | None) -> None:
-    """After the end of a reply: read what is left, so that the connection can be used again, or close it."""
     try:
-        async with asyncio.timeout(REST):
-            while rest is not None and await anext(rest, None) is not None:
-                pass
-    except (TimeoutError, UpstreamError):
-        pass
+        async for piece in cast("httpx.AsyncByteStream", response.stream):
+            parts.append(piece)
+            size += len(piece)
+            if size > MAX_REPLY:
+                raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer has no end.", code="too_large")
+    except FAILURES as error:
+        raise failure_of(error) from None
     finally:
         await response.aclose()
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-@contextmanager
-def failures_mapped() -> Iterator[None]:
-    """Whatever httpx raises becomes UpstreamError, with a message of ours."""
-    try:
-        yield
-    except httpx.ConnectTimeout:
-        raise UpstreamError(
-            Kind.TIMEOUT, "The provider could not be reached in time.", code="connect_timeout"
-        ) from None
-    except httpx.TimeoutException:
-        raise UpstreamError(Kind.TIMEOUT, "The provider did not answer in time.", code="timeout") from None
-    except (httpx.ConnectError, httpx.ProxyError):
-        raise UpstreamError(Kind.BAD_GATEWAY, "The provider could not be reached.", code="connect") from None
-    except httpx.HTTPError:
-        message = "The connection to the provider broke before the answer was complete."
-        raise UpstreamError(Kind.BAD_GATEWAY, message, code="connection") from None
-    except httpx.StreamError:
-        raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer could not be read.", code="connection") from None
+def failure_of(error: Exception) -> UpstreamError:
+    """What httpx raised as a failure of the attempt, with a message of ours."""
+    match error:
+        case httpx.ConnectTimeout():
+            return UpstreamError(Kind.TIMEOUT, "The provider could not be reached in time.", code="connect_timeout")
+        case httpx.TimeoutException():
+            return UpstreamError(Kind.TIMEOUT, "The provider did not answer in time.", code="timeout")
+        case httpx.ConnectError() | httpx.ProxyError():
+            return UpstreamError(Kind.BAD_GATEWAY, "The provider could not be reached.", code="connect")
+        case httpx.HTTPError():
+            message = "The connection to the provider broke before the answer was complete."
+            return UpstreamError(Kind.BAD_GATEWAY, message, code="connection")
+        case _:
+            return UpstreamError(Kind.BAD_GATEWAY, "The provider's answer could not be read.", code="connection")
 
 
 async def _refuse(target: Target, response: httpx.Response) -> httpx.Response:
     parts: list[bytes] = []
     size = 0
     try:
-        async for piece in pieces(response):
+        async for piece in cast("httpx.AsyncByteStream", response.stream):
             parts.append(piece)
             size += len(piece)
             if size > MAX_ERROR_BODY:
                 break
-    except UpstreamError:
+    except FAILURES:
         parts = []
     finally:
         await response.aclose()

@@ -4,6 +4,7 @@ A timeout is checked only when its timer fires, so that each event of a stream c
 """
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.errors import GatewayError, Kind, UpstreamError
 
@@ -14,12 +15,14 @@ class Watch:
     def __init__(self, deadline: float) -> None:
         """Start the clock: `deadline` seconds for all that follows."""
         self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self.task = asyncio.current_task(self._loop)
         self.started = self._loop.time()
         self.deadline = self.started + deadline
         self._due = self.deadline
         self._what = ""
         self._timer: asyncio.TimerHandle | None = None
+        self._look: Callable[[], None] | None = None
+        self._looks_at = 0.0
         self._waiting = False
         self._expired = False
         self.gone = False
@@ -29,6 +32,10 @@ class Watch:
     def now(self) -> float:
         """Seconds, by the clock of all waits."""
         return self._loop.time()
+
+    def look(self, seconds: float, look: Callable[[], None]) -> None:
+        """If something is still awaited in so many seconds, call `look`, once: a quick exchange is spared it."""
+        self._look, self._looks_at = look, self._loop.time() + seconds
 
     def expect(self, seconds: float, what: str) -> float:
         """From now on, which is returned, the task waits for `what`, for at most so long.
@@ -54,21 +61,21 @@ class Watch:
     def leave(self) -> None:
         """The client left."""
         self.gone = True
-        if self._waiting and self._task is not None:
+        if self._waiting and self.task is not None:
             self._waiting = False
-            self._task.cancel()
+            self.task.cancel()
 
     def stop(self) -> None:
         """The gateway stops: what waits for a provider has waited long enough."""
         self._stopped = True
-        if self._waiting and self._task is not None:
+        if self._waiting and self.task is not None:
             self._waiting = False
-            self._task.cancel()
+            self.task.cancel()
 
     def why(self) -> BaseException:
         """After a cancellation: the failure it stands for, or the cancellation itself if it was not ours."""
-        if self._task is not None and (self.gone or self._expired or self._stopped):
-            self._task.uncancel()
+        if self.task is not None and (self.gone or self._expired or self._stopped):
+            self.task.uncancel()
         if self.gone:
             return _left()
         if self._stopped:
@@ -87,18 +94,22 @@ class Watch:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._due, self._fire)
+        at = self._due if self._look is None else min(self._due, self._looks_at)
+        self._timer = self._loop.call_at(at, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
-        if not self._waiting or self._task is None:
+        if self._look is not None:
+            look, self._look = self._look, None
+            look()
+        if not self._waiting or self.task is None:
             return
         if self._loop.time() < self._due:
             self._arm()
             return
         self._expired = True
         self._waiting = False
-        self._task.cancel()
+        self.task.cancel()
 
 
 def _stopping() -> GatewayError:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gateway.conversation import Usage
 from gateway.errors import GatewayError, Kind, SessionChanged, SessionGone, SessionLimit, SessionTooLarge
 from gateway.sessions.store import (
+    ANY,
     Append,
     Appended,
     Head,
@@ -21,6 +22,7 @@ from gateway.sessions.store import (
     SessionKey,
     Totals,
     Turn,
+    Wanted,
 )
 
 
@@ -36,6 +38,7 @@ class MemoryStore:
         self._tokens: dict[tuple[SessionKey, str], Appended] = {}
         self._deleted: dict[SessionKey, int] = {}
         self._made = 0
+        self.looks = 1 << 30  # sessions that one list looks at
 
     def _fail(self) -> None:
         if self.failure is not None:
@@ -229,16 +232,20 @@ class MemoryStore:
             yield key
 
     async def list(
-        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, wanted: Wanted = ANY
     ) -> Listed:
         if cursor is not None and not re.fullmatch(r"after-\d+", cursor):
             raise GatewayError(Kind.INVALID, "This is no cursor.", param="cursor")
         self._fail()
         heads = [found[0] for key in self.sessions if owner in (None, key.owner) and (found := self._find(key))]
-        heads = sorted((h for h in heads if until is None or h.updated <= until), key=lambda head: -head.updated)
-        start = int((cursor or "after-0").removeprefix("after-"))
-        more = start + limit < len(heads)
-        return Listed(heads=tuple(heads[start : start + limit]), next=f"after-{start + limit}" if more else None)
+        ranged = Wanted(since=wanted.since, until=wanted.until)
+        heads = sorted(filter(ranged.passes, heads), key=lambda head: -head.updated)
+        start = end = int((cursor or "after-0").removeprefix("after-"))
+        page: list[Head] = []
+        while end < len(heads) and len(page) < limit and end - start < self.looks:
+            page += filter(wanted.passes, [heads[end]])
+            end += 1
+        return Listed(heads=tuple(page), next=f"after-{end}" if end < len(heads) else None, looked=end - start)
 
 
 def _size(turn: Turn) -> int:

@@ -1,6 +1,6 @@
 """A gateway inside the test, with scripted providers behind it and a client in front, all without sockets."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,7 +50,7 @@ class Harness:
     store: SessionStore
     switch: "Breakable"
     records: list[Record] = field(default_factory=list)
-    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    metrics: Callable[[], CollectorRegistry] = CollectorRegistry
 
     def key(self, id: str) -> SessionKey:
         return SessionKey("open", "", id)
@@ -83,7 +83,7 @@ class Harness:
         return self.providers[provider].seen[-1].body
 
     def value(self, name: str, **labels: str) -> float:
-        return self.registry.get_sample_value(name, labels) or 0.0
+        return self.metrics().get_sample_value(name, labels) or 0.0
 
 
 class Breakable:
@@ -113,4 +113,4 @@ async def gateway(store: SessionStore, *, config: str = CONFIG, **scripts: Any) 
     app = create_app(settings, sessions=switch, transport=switchboard, registry=registry, finished=records.append)
     transport = httpx.ASGITransport(app)
     async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-        yield Harness(client, providers, switchboard, store, switch, records, registry)
+        yield Harness(client, providers, switchboard, store, switch, records, app.state.metrics)

@@ -184,7 +184,8 @@ def cluster(masters: int = 3, replicas: int = 0) -> Iterator[list[Process]]:
         nodes = []
         for _ in range(masters * (1 + replicas)):
             port = free_port()
-            options = ("--cluster-enabled", "yes", "--cluster-port", port + 10000, "--cluster-node-timeout", 1500)
+            patience = 1500 if replicas else 30000  # without replicas nobody takes over, and a busy machine stalls
+            options = ("--cluster-enabled", "yes", "--cluster-port", port + 10000, "--cluster-node-timeout", patience)
             quick = ("--repl-diskless-sync-delay", 0, "--repl-ping-replica-period", 1, "--appendonly", "no")
             nodes.append(made.start(*options, *quick, port=port))
         for node in nodes:

@@ -38,6 +38,7 @@ LAYERS = [
         "gateway.upstream",
         "gateway.metrics",
         "gateway.sessions",
+        "gateway.traces",
         "gateway.watch",
     },
     {"gateway.dialects", "gateway.routing"},

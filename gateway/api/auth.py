@@ -66,7 +66,7 @@ class Callers:
         if not key:
             message = "No API key was given: send it as `Authorization: Bearer KEY`, `x-api-key` or `x-goog-api-key`."
             raise GatewayError(Kind.UNAUTHENTICATED, message, code="invalid_api_key")
-        digest = sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        digest = _digest(key)
         caller = self._by_hash.get(digest)
         if caller is None and self._issued is not None:
             caller = self._of_issued(self._issued, digest)
@@ -81,6 +81,11 @@ class Callers:
             raise GatewayError(Kind.UNAVAILABLE, message, code="keys_unavailable", retry_after=1)
         key = issued.find(digest)
         return None if key is None else _caller(key)
+
+
+@lru_cache(1024)
+def _digest(key: str) -> str:
+    return sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _caller(key: ClientKey) -> Caller:

@@ -35,6 +35,7 @@ class Desk(Struct, frozen=True, kw_only=True):
 
     `config` and `table` give what is in force now. `registry` has the instruments of all workers of this server,
     `clock` is the fleet's, `wall` Unix seconds. `digests` makes the sessions' digests.
+    `spent` tells the dollars that client keys have spent in this day and this month.
     `reload` reads the configuration again, None if there is nothing to read.
     """
 
@@ -42,6 +43,7 @@ class Desk(Struct, frozen=True, kw_only=True):
     table: Callable[[], Table]
     fleet: Fleet
     book: Book
+    spent: Callable[[list[str]], Awaitable[list[tuple[float, float]]]]
     registry: Callable[[], CollectorRegistry]
     clock: Callable[[], float]
     wall: Callable[[], float]

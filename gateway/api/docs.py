@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
+from importlib.resources import files
 from typing import Any
 
+import msgspec
 from litestar import Litestar, Response, Router, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
@@ -17,6 +19,8 @@ _STYLE = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 code, .path { font-family: ui-monospace, monospace } article { border-top: 1px solid GrayText; padding: .5rem 0 }
+pre { overflow: auto; padding: .6rem .8rem; border: 1px solid GrayText; border-radius: .4rem; max-height: 24rem }
+summary { cursor: pointer }
 table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-align: top } h2 { font-size: 1.1rem }
 """
 
@@ -68,10 +72,28 @@ def document_of(router: Router, *, title: str, description: str) -> dict[str, An
     )
     document = Litestar([router], openapi_config=config, logging_config=None).openapi_schema.to_schema()
     document["components"].setdefault("schemas", {})["Error"] = _ERROR
+    examples = msgspec.json.decode(files("gateway.api").joinpath("examples.json").read_bytes())
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            example = examples.get(f"{method.upper()} {path.removeprefix(router.path)}")
+            if example is not None:
+                _illustrate(operation, example)
             operation["responses"].update(_errors(method, path))
     return document
+
+
+def _illustrate(operation: dict[str, Any], example: Mapping[str, Any]) -> None:
+    """A request that was answered, and its answer."""
+    for parameter in operation.get("parameters", ()):
+        name, place = parameter["name"], parameter["in"]
+        if name in example.get(place, ()):
+            parameter["example"] = example[place][name]
+    said = [(operation.get("requestBody", {}), example["request"])]
+    said += [(reply, example["response"]) for status, reply in operation["responses"].items() if status[0] == "2"]
+    for body, value in said:
+        for media in body.get("content", {}).values():
+            media.get("schema", {}).pop("examples", None)
+            media["example"] = value
 
 
 def _errors(method: str, path: str) -> dict[str, Any]:
@@ -119,4 +141,16 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         yield f"<td>{escape(parameter.get('description', ''))}"
     for status, response in operation.get("responses", {}).items():
         yield f"<tr><td>{escape(str(status))}<td colspan=2>{escape(response.get('description', ''))}"
-    yield "</table></article>"
+    yield "</table>"
+    yield from _example("Request", operation.get("requestBody", {}))
+    for status, response in operation.get("responses", {}).items():
+        yield from _example(f"Answer {status}", response)
+    yield "</article>"
+
+
+def _example(title: str, body: Mapping[str, Any]) -> Iterator[str]:
+    for media in body.get("content", {}).values():
+        if media.get("example") is not None:
+            value = media["example"]
+            shown = value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value)).decode()
+            yield f"<details><summary>{escape(title)}</summary><pre>{escape(shown)}</pre></details>"

@@ -31,14 +31,25 @@ class Sums(Struct, frozen=True):
     unpriced: int = 0
 
 
+class Spent(Struct, frozen=True):
+    """What an owner's served requests cost, in dollars: None if no price is known. `unpriced` ones are left out."""
+
+    cost: float | None = None
+    unpriced: int = 0
+
+
 class Traffic(Struct, frozen=True):
-    """Requests in progress and so far. A request that no provider served counts in no provider's sums."""
+    """Requests in progress and so far. A request that no provider served counts in no provider's sums.
+
+    `owners` is what each owner of client keys has spent.
+    """
 
     active: int
     total: Sums
     latency: Latency
     models: dict[str, Sums]
     providers: dict[str, Sums]
+    owners: dict[str, Spent]
 
 
 def latency_of(registry: CollectorRegistry, provider: str) -> Latency:
@@ -66,6 +77,7 @@ def traffic_of(registry: CollectorRegistry) -> Traffic:
         latency=_latency(list(_samples(registry, name)), name),
         models=_sums(registry, "model"),
         providers=_sums(registry, "provider"),
+        owners={name: Spent(sums.cost, sums.unpriced) for name, sums in _sums(registry, "owner").items()},
     )
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
+from functools import partial
 from math import ceil
-from secrets import token_hex
 from typing import Literal
 from urllib.parse import unquote
 
@@ -19,6 +20,7 @@ from gateway.api.cors import preflight, shared_with
 from gateway.api.directives import read_directives, with_retry_key
 from gateway.api.outlet import AsgiOutlet
 from gateway.api.setup import Current
+from gateway.api.state import DIALECT as STATEFUL
 from gateway.api.state import Asking, with_state
 from gateway.api.work import Work
 from gateway.ask import Ask
@@ -28,13 +30,20 @@ from gateway.dialects.registry import DIALECTS
 from gateway.dialects.sse import COMMENT
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange
-from gateway.fleet.limits import Limits, Ticket, headers, refusal
-from gateway.metrics import Metrics, Record
-from gateway.passthrough import BYTES_A_TOKEN, Serve, count
+from gateway.fleet.limits import Limits, Ticket, headers, refusal, used
+from gateway.metrics import Record
+from gateway.passthrough import Serve, count
+from gateway.traces import Trace, Traces
 from gateway.watch import Watch
 
 COUNT = "countTokens"
 """Gemini's method, and the mark of its requests."""
+
+PATIENCE = 0.05
+"""Seconds after which a client that waits is watched; only a turn must know at once whether its end was read."""
+
+LONG = 60.0
+"""Seconds; the vendors' SDKs take no heed of a longer Retry-After and ask again at once, unless told not to."""
 
 log = logging.getLogger("gateway")
 
@@ -48,28 +57,30 @@ class Inference(Struct, kw_only=True):
     current: Current
     work: Work
     limits: Limits
-    metrics: Metrics
     finished: Callable[[Record], None]
+    direct: dict[str, ASGIApp] = {}
+    """Who serves a POST to a path; one that ends in a slash stands for what is directly below it."""
+    traces: Traces | None = None
 
     def route(
         self, path: str, dialect: Dialect, open_request: Open, other: ASGIApp | None = None, serve_one: Serve = exchange
     ) -> ASGIRouteHandler:
         """A route of `dialect`. With `other`, all below it too: then what is no POST of `dialect`'s goes there."""
 
+        async def post(scope: Scope, receive: Receive, send: Send) -> None:
+            await _Visit(self, dialect, scope, serve_one).serve(open_request, receive, send)
+
         async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             if upgrades(scope):
                 await refuse_upgrade(send)
-                return
-            own = scope.get("method") == "POST" and is_own(dialect, path_of(scope))
-            if other is not None and not own and scope.get("method") != "OPTIONS":
+            elif scope.get("method") == "OPTIONS":
+                await _Visit(self, dialect, scope, serve_one).preflight(send)
+            elif other is None or (scope.get("method") == "POST" and is_own(dialect, path_of(scope))):
+                await post(scope, receive, send)
+            else:
                 await other(scope, receive, send)
-                return
-            visit = _Visit(self, dialect, scope, serve_one)
-            if scope.get("method") == "OPTIONS":
-                await visit.preflight(send)
-                return
-            await visit.serve(open_request, receive, send)
 
+        self.direct[f"{path}/" if dialect.NAME == "gemini" else path] = post
         return asgi(path, is_mount=other is not None, copy_scope=False)(serve)
 
 
@@ -84,12 +95,16 @@ class _Visit:
         self._scope = scope
         self._headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self._watch = Watch(self._setup.config.routing.deadline)
-        self._record = Record(request_id=token_hex(16), dialect=dialect.NAME)
+        self._record = Record(request_id=os.urandom(16).hex(), dialect=dialect.NAME)
         self._common = [("x-request-id", self._record.request_id)]
-        self._common += shared_with(self._headers, self._setup.config.server.cors_origins)
+        if self._setup.config.server.cors_origins:
+            self._common += shared_with(self._headers, self._setup.config.server.cors_origins)
+        self._trace: Trace | None = None
+        if inference.traces is not None:
+            self._trace = inference.traces.begin(self._headers, path_of(scope))
+            self._record.trace_id = self._trace.id
         self._ask: Ask | None = None
         self._ticket: Ticket | None = None
-        self._size = 0
 
     async def preflight(self, send: Send) -> None:
         """Answer a browser that asks what it may send."""
@@ -100,7 +115,6 @@ class _Visit:
         keepalive = self._setup.config.streaming.keepalive
         out = AsgiOutlet(send, self._watch, keepalive=keepalive, common=self._common)
         self._of.work.begin(self._watch)
-        self._of.metrics.active.inc()
         try:
             await self._exchange(open_request, receive, out)
             self._record.status = 200
@@ -117,13 +131,14 @@ class _Visit:
             await self._fail(GatewayError(Kind.INTERNAL, message), out)
         finally:
             self._of.work.end(self._watch)
-            self._of.metrics.active.dec()
             if self._ticket is not None:
-                self._of.limits.done(self._ticket, self._tokens())
+                self._of.limits.done(self._ticket, *used(self._record))
             out.close()
             self._watch.close()
             self._record.duration = self._watch.now - self._watch.started
             self._of.finished(self._record)
+            if self._trace is not None:
+                self._trace.end(self._record)
 
     async def _exchange(self, open_request: Open, receive: Receive, out: AsgiOutlet) -> None:
         server = self._setup.config.server
@@ -137,11 +152,13 @@ class _Visit:
         caller = self._setup.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
         self._record.key, self._record.owner = caller.id, caller.owner
         body = await read_body(receive, self._headers, server.max_body)
-        request, self._size = open_request(self._scope, body), len(body)
-        out.listen(receive)
-        if self._serve_one is not count and request.query != COUNT:
-            await self._admit(caller)
+        request = open_request(self._scope, body)
+        await self._admit(caller)
         ask = self._ask = self._asked(request, caller, body)
+        if ask.session is None:
+            self._watch.look(PATIENCE, partial(out.listen, receive))
+        else:
+            out.listen(receive)
         if request.stream:
             out.stream(*_framing(request))
         serve_one = count if request.query == COUNT else self._serve_one
@@ -157,33 +174,33 @@ class _Visit:
             if ticket.taken.refused:
                 raise refusal(ticket)
 
-    def _tokens(self) -> int:
-        """What the request has used, by the provider's count; of a reply that was cut off, about its prompt."""
-        usage = self._record.usage
-        if usage is not None:
-            return usage.input + usage.output
-        return self._size // BYTES_A_TOKEN if self._record.provider else 0
-
     def _asked(self, request: Request, caller: Caller, body: bytes) -> Ask:
         gateway, record = self._setup.gateway, self._record
         enabled = gateway.memory is not None
         directives = read_directives(self._headers, request.fields, caller, record.request_id, enabled=enabled)
         always = self._setup.config.responses.store == "always"
-        directives = with_state(directives, request, Asking(caller, self._headers, record.request_id, always, enabled))
+        if request.dialect == STATEFUL:
+            asking = Asking(caller, self._headers, record.request_id, always, enabled)
+            directives = with_state(directives, request, asking)
         directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)
         record.stream, record.session = request.stream, directives.state
         if directives.session is None and directives.state:
             self._common.append(("x-session-state", directives.state))
-        forwarded = self._dialect.FORWARDED_HEADERS
+        forwarded = self._dialect.FORWARDED_HEADERS & self._headers.keys()
+        if self._trace is not None and directives.session is not None:
+            self._trace.conversation = directives.session.key.id
         return Ask(
             id=record.request_id,
             created=int(gateway.wall()),
             client=self._dialect,
             request=request,
             models=caller.models,
-            forwarded={name: value for name, value in self._headers.items() if name in forwarded},
+            forwarded={name: self._headers[name] for name in sorted(forwarded)} if forwarded else {},
             session=directives.session,
             affinity=directives.affinity,
+            metered=self._ticket is not None,
+            priced=self._ticket is not None and self._ticket.limits.budgeted,
+            trace=self._trace,
         )
 
     async def _fail(self, error: GatewayError, out: AsgiOutlet) -> None:
@@ -199,6 +216,8 @@ class _Visit:
         headers = [("x-gateway-attempts", str(len(record.attempts)))] if record.attempts else []
         if error.retry_after is not None:
             headers.append(("retry-after", str(max(ceil(error.retry_after), 1))))
+            if error.retry_after > LONG:
+                headers.append(("x-should-retry", "false"))
         if self._ask is not None and self._ask.session is not None:
             headers.append(("x-session-id", self._ask.session.key.id))
         await out.whole(headers, self._dialect.encode_error(error, record.request_id), error.kind.status)

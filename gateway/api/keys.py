@@ -9,7 +9,7 @@ from litestar import Controller, delete, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
-from gateway.api.desk import AnyDesk, AnyRequest, note
+from gateway.api.desk import AnyDesk, AnyRequest, Desk, note
 from gateway.api.transcript import rfc3339
 from gateway.config import ClientKey, KeyLimits, SessionMode
 from gateway.errors import GatewayError, Kind
@@ -21,13 +21,17 @@ _BYTES = 32
 
 
 class KeyState(Struct, frozen=True, kw_only=True):
-    """A client key without the key itself. `models` are patterns; `source` is where it was defined."""
+    """A client key without the key itself. `models` are patterns; `source` is where it was defined.
+
+    `spent`: dollars, in this `day` and this `month` of UTC, of a key that has a budget.
+    """
 
     id: str
     owner: str
     models: list[str]
     sessions: SessionMode
     limits: dict[str, float]
+    spent: dict[str, float] | None = None
     source: Literal["configuration", "management"]
     created_at: str | None = None
     revoked_at: str | None = None
@@ -48,7 +52,8 @@ class Keys(Struct, frozen=True):
 class NewKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A client key to make. `owner` is whose the sessions are, the id if absent; `models` are patterns such as `gpt-*`.
 
-    `limits`: requests_per_minute, tokens_per_minute, concurrency; 0 for none.
+    `limits`: requests_per_minute, tokens_per_minute, concurrency, and the budgets dollars_per_day and
+    dollars_per_month; 0 for none.
     """
 
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Appears in logs.")]
@@ -79,7 +84,7 @@ class KeysController(Controller):
             _state(known.key, "management", known.created, known.revoked)
             for known in sorted(desk.book.keys.values(), key=lambda known: known.created)
         ]
-        return Keys(configured + issued)
+        return Keys(await _with_spending(desk, configured + issued))
 
     @post(status_code=201)
     async def create_key(self, request: AnyRequest, desk: AnyDesk, data: JSONBody[NewKey]) -> NewKeyState:
@@ -117,6 +122,17 @@ class KeysController(Controller):
             raise GatewayError(Kind.NOT_FOUND, "There is no such key.", code="key_not_found")
         note("key revoked", request, key=id, was_valid=revoked)
         return Revoked()
+
+
+async def _with_spending(desk: Desk, keys: list[KeyState]) -> list[KeyState]:
+    budgeted = [key.id for key in keys if key.limits.keys() & {"dollars_per_day", "dollars_per_month"}]
+    spent = dict(zip(budgeted, await desk.spent(budgeted), strict=True))
+    return [
+        msgspec.structs.replace(key, spent=dict(zip(("day", "month"), spent[key.id], strict=True)))
+        if key.id in spent
+        else key
+        for key in keys
+    ]
 
 
 def _state(

@@ -32,7 +32,8 @@ class AsgiOutlet:
 
     def listen(self, receive: Receive) -> None:
         """The request has been read: what comes now is that the client leaves."""
-        self._listener = self._loop.create_task(self._listen(receive))
+        if not self.done:
+            self._listener = self._loop.create_task(self._listen(receive))
 
     def stream(self, content_type: str, comment: bytes) -> None:
         """The reply will be a stream: from now on silence is broken by `comment`."""

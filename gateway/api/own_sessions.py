@@ -16,7 +16,7 @@ from gateway.api.management import HANDLERS
 from gateway.api.setup import Current
 from gateway.api.transcript import Dialects, Session, Transcript, session_of, transcript_of
 from gateway.errors import GatewayError, Kind
-from gateway.sessions.store import SessionKey, SessionStore
+from gateway.sessions.store import SessionKey, SessionStore, Wanted
 
 PATH = "/v1/sessions"
 LARGEST_PAGE = 100
@@ -60,8 +60,9 @@ class OwnSessions(Controller):
         """Sessions, newest use first, without their messages."""
         found: list[Session] = []
         for _ in range(_PAGES_READ):
-            page = await store.list(owner=whose.owner, cursor=cursor, limit=limit - len(found))
-            found += [session_of(head) for head in page.heads if head.key.user == whose.user]
+            wanted = Wanted(user=whose.user)
+            page = await store.list(owner=whose.owner, cursor=cursor, limit=limit - len(found), wanted=wanted)
+            found += map(session_of, page.heads)
             cursor = page.next
             if cursor is None or len(found) >= limit:
                 break

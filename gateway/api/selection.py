@@ -2,14 +2,13 @@
 
 import re
 import time
-from typing import Annotated, Self
+from typing import Annotated
 
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter, SkipValidation
-from msgspec import Struct
 
 from gateway.errors import GatewayError, Kind
-from gateway.sessions.store import Head, SessionKey, SessionStore
+from gateway.sessions.store import SessionKey, SessionStore, Wanted
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -19,57 +18,19 @@ User = Annotated[str | None, QueryParameter(description="The owner's end user (X
 FoundKey = NamedDependency[SkipValidation[SessionKey | None]]
 
 
-class Filter(Struct, frozen=True):
-    """Which sessions are wanted; None is any. `since` and `until` bound the last use, in Unix milliseconds."""
-
-    user: str | None
-    provider: str | None
-    model: str | None
-    since: float | None
-    until: float | None
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        user: str | None,
-        provider: str | None,
-        model: str | None,
-        newer_than: float | None,
-        older_than: float | None,
-    ) -> Self:
-        """With ages in seconds."""
-        now = time.time()
-        since = None if newer_than is None else (now - newer_than) * 1000
-        until = None if older_than is None else (now - older_than) * 1000
-        return cls(user, provider, model, since, until)
-
-    @property
-    def newest(self) -> int | None:
-        """Where the list begins, in Unix milliseconds."""
-        return None if self.until is None else int(self.until)
-
-    @property
-    def wants_some(self) -> bool:
-        """Whether anything is asked of a session."""
-        return any(value is not None for value in (self.user, self.provider, self.model, self.since, self.until))
-
-    def passes(self, head: Head) -> bool:
-        """Whether this session is one of them."""
-        served = {head.last.provider} if head.last else set()
-        if head.pin:
-            served.add(head.pin.provider)
-        return (
-            self.user in (None, head.key.user)
-            and (self.provider is None or self.provider in served)
-            and (self.model is None or (head.last is not None and head.last.model == self.model))
-            and (self.until is None or head.updated <= self.until)
-            and not self.is_past(head)
-        )
-
-    def is_past(self, head: Head) -> bool:
-        """Whether this session, and so every later one of the list, is too old."""
-        return self.since is not None and head.updated < self.since
+def wanted_of(
+    *,
+    user: str | None,
+    provider: str | None,
+    model: str | None,
+    newer_than: float | None,
+    older_than: float | None,
+) -> Wanted:
+    """What is wanted, with ages in seconds."""
+    now = time.time()
+    since = None if newer_than is None else int((now - newer_than) * 1000)
+    until = None if older_than is None else int((now - older_than) * 1000)
+    return Wanted(user=user, provider=provider, model=model, since=since, until=until)
 
 
 class Ambiguous(GatewayError):
@@ -94,9 +55,9 @@ async def wanted_filter(
     older_than: Annotated[
         float | None, QueryParameter(ge=0, description="Last used at least so many seconds ago.")
     ] = None,
-) -> Filter:
+) -> Wanted:
     """The filter of a listing."""
-    return Filter.of(user=user, provider=provider, model=model, newer_than=newer_than, older_than=older_than)
+    return wanted_of(user=user, provider=provider, model=model, newer_than=newer_than, older_than=older_than)
 
 
 async def found_key(id: FromPath[str], store: Store, owner: Owner = None, user: User = None) -> SessionKey | None:

@@ -11,7 +11,6 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from gateway.api.desk import AnyDesk, AnyRequest, Desk, note, note_session
 from gateway.api.selection import (
-    Filter,
     FoundKey,
     Owner,
     Store,
@@ -25,7 +24,7 @@ from gateway.api.transcript import Dialects, Session, Transcript, session_of, tr
 from gateway.errors import GatewayError, Kind
 from gateway.sessions import store as stored
 from gateway.sessions.making import fork_of, redigested, session_from, with_context
-from gateway.sessions.store import Patch, Pin, SessionKey, SessionStore
+from gateway.sessions.store import ANY, Patch, Pin, SessionKey, SessionStore, Wanted
 
 LARGEST_PAGE = 1000
 EXAMINED = 2000
@@ -36,7 +35,7 @@ _LEAST = 20
 """What looking into the store counts at least."""
 
 Known = NamedDependency[SkipValidation[Dialects]]
-Wanted = NamedDependency[SkipValidation[Filter]]
+Which = NamedDependency[SkipValidation[Wanted]]
 FirstTurn = Annotated[int | None, QueryParameter(ge=1, description="The first turn; the oldest one if absent.")]
 Limit = Annotated[int, QueryParameter(ge=1, le=LARGEST_PAGE, description="At most so many.")]
 Cursor = Annotated[str | None, QueryParameter(description="`next` of the page before.")]
@@ -140,18 +139,16 @@ class Sessions(Controller):
 
     @get()
     async def list_sessions(
-        self, store: Store, wanted: Wanted, owner: Owner = None, cursor: Cursor = None, limit: Limit = 100
+        self, store: Store, wanted: Which, owner: Owner = None, cursor: Cursor = None, limit: Limit = 100
     ) -> Page:
         """Sessions, newest use first, without their messages. At most 2000 are looked at: a page may be short."""
         found: list[Session] = []
         examined = 0
         while True:
-            page = await store.list(
-                owner=owner, cursor=cursor, limit=min(limit - len(found), _CHUNK), until=wanted.newest
-            )
-            found += [session_of(head) for head in page.heads if wanted.passes(head)]
-            examined += max(len(page.heads), _LEAST)
-            cursor = None if any(map(wanted.is_past, page.heads)) else page.next
+            page = await store.list(owner=owner, cursor=cursor, limit=min(limit - len(found), _CHUNK), wanted=wanted)
+            found += map(session_of, page.heads)
+            examined += max(page.looked, _LEAST)
+            cursor = page.next
             if cursor is None or len(found) >= limit or examined >= EXAMINED:
                 return Page(found, len(found), cursor)
 
@@ -174,24 +171,24 @@ class Sessions(Controller):
         self,
         request: AnyRequest,
         store: Store,
-        wanted: Wanted,
+        wanted: Which,
         erase: NamedDependency[SkipValidation[Erase]],
         owner: Owner = None,
         cursor: Cursor = None,
     ) -> Erased:
         """Delete what passes the filter, at most 2000 sessions in one step; `next` says how to go on."""
-        if not (erase.all or owner is not None or wanted.wants_some):
+        if not (erase.all or owner is not None or wanted != ANY):
             message = "Say which sessions: give a filter, or all=true for all of them."
             raise GatewayError(Kind.INVALID, message, code="no_filter")
         examined = matched = deleted = 0
         while examined < EXAMINED:
-            page = await store.list(owner=owner, cursor=cursor, limit=_CHUNK, until=wanted.newest)
-            examined += max(len(page.heads), _LEAST)
-            keys = [head.key for head in page.heads if wanted.passes(head)]
+            page = await store.list(owner=owner, cursor=cursor, limit=_CHUNK, wanted=wanted)
+            examined += max(page.looked, _LEAST)
+            keys = [head.key for head in page.heads]
             matched += len(keys)
             for key in [] if erase.dry_run else keys:
                 deleted += await store.delete(key)
-            cursor = None if any(map(wanted.is_past, page.heads)) else page.next
+            cursor = page.next
             if cursor is None:
                 break
         note("sessions deleted", request, owner=owner, matched=matched, deleted=deleted, dry_run=erase.dry_run)

@@ -13,12 +13,12 @@ from litestar.response import Stream
 from msgspec import Struct
 
 from gateway.api.desk import AnyDesk, AnyRequest, note
-from gateway.api.selection import Filter, Owner, Store
-from gateway.api.sessions import Wanted
+from gateway.api.selection import Owner, Store
+from gateway.api.sessions import Which
 from gateway.errors import GatewayError, Kind
 from gateway.sessions.digest import PLAIN, Digests
 from gateway.sessions.making import redigested
-from gateway.sessions.store import Session, SessionKey, SessionStore
+from gateway.sessions.store import Session, SessionKey, SessionStore, Wanted
 from gateway.sessions.transfer import line_of, read_line
 
 LINES = "application/x-ndjson"
@@ -42,7 +42,7 @@ class ImportOperation(Operation):
 
     def __post_init__(self) -> None:
         about = "One session a line, as export writes them."
-        content = {LINES: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, example=""))}
+        content = {LINES: OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING))}
         self.request_body = RequestBody(content=content, description=about, required=False)
 
 
@@ -55,7 +55,7 @@ class ImportOperation(Operation):
 async def export_sessions(
     request: AnyRequest,
     store: Store,
-    wanted: Wanted,
+    wanted: Which,
     desk: AnyDesk,
     owner: Owner = None,
     id: Annotated[str | None, QueryParameter(description="Only sessions of this id.")] = None,
@@ -92,7 +92,7 @@ async def import_sessions(
 
 
 async def exported(
-    store: SessionStore, wanted: Filter, owner: str | None, id: str | None, *, keyed: bool
+    store: SessionStore, wanted: Wanted, owner: str | None, id: str | None, *, keyed: bool
 ) -> AsyncIterator[bytes]:
     """The lines of the sessions that pass. `keyed`: their digests were made with a key, which no line carries."""
     async for key in _keys(store, owner, id):

@@ -24,10 +24,9 @@ class Work:
         return len(self._running)
 
     def begin(self, watch: Watch) -> None:
-        """The current task begins an exchange."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a server runs each request in one
-        self._running[watch] = task
+        """The task of `watch` begins an exchange."""
+        assert watch.task is not None  # noqa: S101 - a server runs each request in one
+        self._running[watch] = watch.task
 
     def end(self, watch: Watch) -> None:
         """It has ended: its client has been told, and its turn is stored."""

@@ -49,6 +49,19 @@ _DEMO_EPILOG = """examples:
 """
 
 
+_COMPLETION = "Print a script that teaches your shell the commands, their options and the values that they take."
+
+_COMPLETION_EPILOG = """once, for this shell:
+  source <(gateway completion bash)
+for every shell from now on:
+  gateway completion bash > ~/.local/share/bash-completion/completions/gateway
+  gateway completion zsh  > "${fpath[1]}/_gateway"
+  gateway completion fish > ~/.config/fish/completions/gateway.fish
+"""
+
+SHELLS = ("bash", "zsh", "fish")
+
+
 def parser() -> ArgumentParser:
     """The parser; `command` is the subcommand's name, None if there was none."""
     whole = ArgumentParser(
@@ -67,8 +80,12 @@ def parser() -> ArgumentParser:
     _config(_command(commands, "check", "explain a configuration", _CHECK, _CHECK_EPILOG))
     demo = _command(commands, "demo", "see it remember, without any account", _DEMO, _DEMO_EPILOG)
     demo.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one (default: 8080)")
-    demo.add_argument("--directory", help="where sessions are kept (default: a temporary one, removed at the end)")
+    demo.add_argument(
+        "--directory", metavar="DIR", help="where sessions are kept (default: a temporary one, removed at the end)"
+    )
     operator.add(commands)
+    completion = _command(commands, "completion", "teach your shell the commands", _COMPLETION, _COMPLETION_EPILOG)
+    completion.add_argument("shell", choices=SHELLS, help="which one")
     return whole
 
 

@@ -66,6 +66,7 @@ def warnings(config: Config) -> Iterator[str]:
         for pattern in key.models:
             if not any(_overlap(pattern, name) for name in config.models):
                 yield f"auth.keys[{i}].models: {pattern!r} is no model of this configuration."
+    yield from _budget_warnings(config)
     yield from _other_warnings(config)
 
 
@@ -75,6 +76,13 @@ def span(seconds: float) -> str:
         if seconds >= max(size, _DAYS_FROM if unit == "d" else 0) and seconds % size == 0:
             return f"{seconds / size:g}{unit}"
     return f"{seconds * 1000:g}ms"
+
+
+def _budget_warnings(config: Config) -> Iterator[str]:
+    if any(key.limits.budgeted for key in config.auth.keys):
+        for name, model in config.models.items():
+            if not model.prices and not any(target.prices for target in model.targets):
+                yield f"models.{name}.prices: there are none, so client keys with a budget cannot use it."
 
 
 def _other_warnings(config: Config) -> Iterator[str]:

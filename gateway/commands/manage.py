@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
-from gateway.api.selection import Filter
+from gateway.api.selection import wanted_of
 from gateway.api.transfer import exported
 from gateway.commands.desk import Desk, desk, direct, opened_store
 from gateway.commands.load import CommandFailed
@@ -151,7 +151,7 @@ async def _lines(arguments: Namespace, environ: Mapping[str, str]) -> AsyncItera
 async def _stored(arguments: Namespace, environ: Mapping[str, str]) -> AsyncIterator[bytes]:
     config = direct(arguments, environ)
     assert config is not None  # noqa: S101 - asked for before
-    wanted = Filter.of(**{name: getattr(arguments, name) for name in _FILTERS})
+    wanted = wanted_of(**{name: getattr(arguments, name) for name in _FILTERS})
     async with opened_store(config) as store:
         keyed = bool(config.sessions.encryption.keys)
         async for line in exported(store, wanted, arguments.owner, None, keyed=keyed):

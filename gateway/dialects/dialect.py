@@ -172,14 +172,17 @@ class Dialect(Protocol):
         """The way back, as the JSON of the tools member."""
 
     # replies
-    def decode_reply(self, body: bytes, origin: Origin) -> Reply:
-        """A whole reply, with `said` set. An error object with status 200 raises UpstreamError."""
+    def decode_reply(self, body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
+        """A whole reply, with `said` set. An error object with status 200 raises UpstreamError.
+
+        `skim`: the bytes are passed on and nobody keeps what they say, so that its content may be left out.
+        """
 
     def encode_reply(self, reply: Reply, head: ReplyHead) -> bytes:
         """A whole reply for a client."""
 
-    def reply_decoder(self, origin: Origin) -> ReplyDecoder:
-        """For one streamed reply of a provider."""
+    def reply_decoder(self, origin: Origin, *, skim: bool = False) -> ReplyDecoder:
+        """For one streamed reply of a provider. `skim`: content after the first may be left out."""
 
     def reply_encoder(self, head: ReplyHead) -> ReplyEncoder:
         """For one streamed reply to a client."""

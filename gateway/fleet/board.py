@@ -1,12 +1,16 @@
-"""Where cool-downs are shared."""
+"""Where workers share cool-downs, and how busy they are."""
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.routing.health import CoolDown, Failing, Place
+from gateway.routing.load import InFlight
+
+SILENCE: Final = 2.0
+"""Seconds after which what a worker told about its load means nothing: it is gone."""
 
 
 class Board(Protocol):
-    """Holds every worker's cool-downs; each method is one atomic step.
+    """Holds every worker's cool-downs and load; each method is one atomic step.
 
     Times in a CoolDown are seconds from now, by the board's own clock; `ago` is how many seconds ago an attempt began.
     Raises StoreUnavailable if the board cannot be reached; it is tried again by the next call.
@@ -32,6 +36,9 @@ class Board(Protocol):
 
         Whether nothing is known about it any more.
         """
+
+    async def load(self, holder: str, own: InFlight) -> InFlight:
+        """Tell what a worker has in flight, and hear what all others have together."""
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -8,15 +8,21 @@ from gateway.config import KeyLimits
 
 
 class Taken(Struct, frozen=True):
-    """Whether a request may be served: `refused` is 0, or 1 requests, 2 tokens, 3 concurrency; `wait` in seconds.
+    """Whether a request may be served: `refused` is 0, or the number of a limit in LIMITS; `wait` in seconds.
 
-    `requests` and `tokens` are what is left; tokens may be owed.
+    `requests` and `tokens` are what is left; tokens may be owed. `spent` is of this day and this month, in billionths
+    of a dollar, where the key has a budget.
     """
 
     refused: int
     wait: float
     requests: int
     tokens: int
+    spent: tuple[int, int] = (0, 0)
+
+
+LIMITS = ("", "requests", "tokens", "concurrency", "day", "month")
+"""What may refuse a request; the last two are budgets."""
 
 
 class Counted:
@@ -28,11 +34,13 @@ class Counted:
         self._at = 0.0
         self._running: set[str] = set()
 
-    def take(self, limits: KeyLimits, name: str, now: float) -> Taken:
-        """One request, if the limits allow it."""
+    def take(self, limits: KeyLimits, name: str, now: float, overdrawn: int = 0) -> Taken:
+        """One request, if the limits allow it; `overdrawn` is the budget that is used up, if one is."""
         per_minute, tokens = limits.requests_per_minute, limits.tokens_per_minute
         self._fill(limits, now)
         r, t = self._requests or 0.0, self._tokens or 0.0
+        if overdrawn:
+            return Taken(overdrawn, 0.0, floor(r), floor(t))
         if per_minute and r < 1:
             return Taken(1, (1 - r) * 60 / per_minute, floor(r), floor(t))
         if tokens and t < 1:

@@ -1,19 +1,17 @@
-"""Cool-downs in a file beside the sessions, for the workers of one machine."""
+"""Cool-downs and loads in two files beside the sessions, for the workers of one machine."""
 
-import asyncio
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
 from msgspec import Struct
 
-from gateway.errors import Kind, StoreUnavailable
+from gateway.errors import Kind
+from gateway.fleet.board import SILENCE
+from gateway.fleet.shared_file import SharedFile
 from gateway.routing.health import MEMORY, CoolDown, Failing, Place, after
+from gateway.routing.load import InFlight, added
 
 T = TypeVar("T")
 
@@ -36,32 +34,21 @@ class Entry(Struct, array_like=True):
 
 
 Known = MutableMapping[Place, Entry]
-
-_DECODER = msgspec.json.Decoder(list[Entry])
+Loads = dict[str, tuple[float, list[tuple[str, str, int]]]]
+"""By worker: when it told (Unix seconds), and its requests in flight by provider and credential."""
 
 
 class FileBoard:
-    """A Board in `directory`, which is made if need be: a small file that is replaced whole, under a lock."""
+    """A Board in `directory`, which is made if need be."""
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
-        self._path = directory / "fleet.json"
-        self._lock = directory / "fleet.lock"
+        self._file = SharedFile[list[Entry]](directory / "fleet.json", list[Entry], list)
+        self._loads = SharedFile[Loads](directory / "load.json", Loads, dict)
         self._clock = clock
-        self._seen = (0, 0)
-        self._entries: list[Entry] = []
 
     async def read(self) -> dict[Place, CoolDown]:
-        try:
-            status = self._path.stat()
-            if (status.st_mtime_ns, status.st_ino) != self._seen:
-                self._entries = self._load()
-                self._seen = (status.st_mtime_ns, status.st_ino)
-        except FileNotFoundError:
-            return {}
-        except OSError as exc:
-            raise _unavailable() from exc
-        now = self._clock()
-        return {entry.place: entry.cool_down().moved(-now) for entry in self._entries if entry.until + MEMORY > now}
+        entries, now = self._file.read(), self._clock()
+        return {entry.place: entry.cool_down().moved(-now) for entry in entries if entry.until + MEMORY > now}
 
     async def fail(self, place: Place, failing: Failing, ago: float) -> CoolDown:
         def step(known: Known, now: float) -> CoolDown:
@@ -71,7 +58,7 @@ class FileBoard:
             known[place] = Entry(place, cooling.until, cooling.level, cooling.kind.label, cooling.probing, holder)
             return cooling.moved(-now)
 
-        return await self._locked(step)
+        return await self._change(step)
 
     async def claim(self, place: Place, holder: str, lease: float) -> tuple[bool, CoolDown | None]:
         def step(known: Known, now: float) -> tuple[bool, CoolDown | None]:
@@ -83,7 +70,7 @@ class FileBoard:
                 entry.probing, entry.holder = now + lease, holder
             return granted, entry.cool_down().moved(-now)
 
-        return await self._locked(step)
+        return await self._change(step)
 
     async def release(self, place: Place, holder: str) -> None:
         def step(known: Known, _: float) -> None:
@@ -91,7 +78,7 @@ class FileBoard:
             if entry is not None and entry.holder == holder:
                 entry.probing, entry.holder = 0.0, ""
 
-        await self._locked(step)
+        await self._change(step)
 
     async def clear(self, place: Place, ago: float | None) -> bool:
         def step(known: Known, now: float) -> bool:
@@ -101,44 +88,27 @@ class FileBoard:
             known.pop(place, None)
             return True
 
-        return await self._locked(step)
+        return await self._change(step)
+
+    async def load(self, holder: str, own: InFlight) -> InFlight:
+        def step(known: Loads) -> tuple[Loads, InFlight]:
+            now = self._clock()
+            told = {name: load for name, load in known.items() if load[0] > now - SILENCE and name != holder}
+            others = added(load for _, load in told.values())
+            if own:
+                told[holder] = now, [(*seat, number) for seat, number in own.items()]
+            return told, others
+
+        return await self._loads.change(step)
 
     async def close(self) -> None:
         """Nothing is open."""
 
-    async def _locked(self, step: Callable[[Known, float], T]) -> T:
-        try:
-            return await asyncio.to_thread(self._change, step)
-        except OSError as exc:
-            raise _unavailable() from exc
-
-    def _change(self, step: Callable[[Known, float], T]) -> T:
-        with self._alone():
+    async def _change(self, step: Callable[[Known, float], T]) -> T:
+        def work(entries: list[Entry]) -> tuple[list[Entry], T]:
             now = self._clock()
-            known = {entry.place: entry for entry in self._load() if entry.until + MEMORY > now}
+            known = {entry.place: entry for entry in entries if entry.until + MEMORY > now}
             result = step(known, now)
-            new = self._path.with_suffix(".new")
-            new.touch(mode=0o600)
-            new.write_bytes(msgspec.json.encode(list(known.values())))
-            new.replace(self._path)
-        return result
+            return list(known.values()), result
 
-    def _load(self) -> list[Entry]:
-        try:
-            return _DECODER.decode(self._path.read_bytes())
-        except (FileNotFoundError, msgspec.DecodeError):
-            return []
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._lock, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
-
-
-def _unavailable() -> StoreUnavailable:
-    return StoreUnavailable("The file that workers share cannot be used.", code="store_unavailable")
+        return await self._file.change(work)

@@ -38,7 +38,10 @@ class Fleet:
     def __init__(self, board: Board | None, clock: Callable[[], float], metrics: Metrics | None = None) -> None:
         self._board = board
         self._metrics = metrics
+        if metrics is not None:
+            metrics.samplers.append(self._show)
         self._shown: set[Seat] = set()
+        self._busy: set[Seat] = set()
         self._clock = clock
         self._holder = token_hex(8)
         self._health = Health()
@@ -51,6 +54,8 @@ class Fleet:
         self._beat: asyncio.Task[None] | None = None
         self._down = False
         self.disabled: frozenset[str] = frozenset()
+        self.shares_load = False
+        """Whether workers tell each other how busy they are; otherwise each knows its own requests only."""
 
     @property
     def health(self) -> Health:
@@ -59,7 +64,7 @@ class Fleet:
 
     @property
     def load(self) -> Load:
-        """What this worker has in flight."""
+        """What is in flight."""
         return self._load
 
     def state(self) -> State:
@@ -150,9 +155,9 @@ class Fleet:
 
     def probed(self, places: list[Place]) -> None:
         """Probes ended with a result."""
-        for place in places:
-            self._probes[place] -= 1
-        self._probes = +self._probes
+        if places:
+            self._probes.subtract(places)
+            self._probes = +self._probes
 
     def disable(self, providers: frozenset[str]) -> None:
         """Operators want these to get no requests."""
@@ -193,7 +198,8 @@ class Fleet:
         while True:
             try:
                 await self.refresh()
-                self._show()
+                if self._metrics is not None:
+                    self._metrics.sample()
             except Exception:
                 log.exception("what other workers know could not be read")
             await asyncio.sleep(PERIOD)
@@ -210,6 +216,8 @@ class Fleet:
         try:
             for place in list(self._probes):
                 await self._board.claim(place, self._holder, LEASE)
+            if self.shares_load:
+                self._load.others = await self._board.load(self._holder, dict(self._load.own))
             self._touched = set(self._telling)
             found = await self._board.read()
         except StoreUnavailable as error:
@@ -229,11 +237,9 @@ class Fleet:
     def began(self, target: Target, change: int) -> None:
         """One attempt more is in flight, or one less."""
         (self._load.begin if change > 0 else self._load.end)(target)
-        if self._metrics is not None:
-            self._metrics.in_flight(*target.seat, change)
 
     def _show(self) -> None:
-        """What cools down now, as a number for each credential."""
+        """What is in flight and what cools down now, as numbers for each credential."""
         if self._metrics is None:
             return
         now = self._clock()
@@ -241,6 +247,10 @@ class Fleet:
         for seat in self._shown | cooling.keys():
             self._metrics.cooling(*seat, cooling[seat])
         self._shown = set(cooling)
+        busy = self._load.own
+        for seat in self._busy | busy.keys():
+            self._metrics.in_flight(*seat, busy.get(seat, 0))
+        self._busy = set(busy)
 
     def _tell(self, place: Place, telling: Coroutine[Any, Any, None]) -> None:
         self._telling[place] += 1
@@ -262,6 +272,7 @@ class Fleet:
             self._telling = +self._telling
 
     def _note(self, error: StoreUnavailable) -> None:
+        self._load.others = {}
         if not self._down:
             self._down = True
             log.warning("cool-downs are not shared for now, each worker goes by its own: %s", error.message)

@@ -1,4 +1,4 @@
-"""Cool-downs in Redis: one hash a place, which Redis itself forgets, and one script a step.
+"""Cool-downs in Redis: one hash a place, which Redis itself forgets, and one script a step; loads in one hash.
 
 All keys are in one slot, `{prefix}{fleet}`, so that every script is legal on Redis Cluster; Redis' clock is the only
 one that counts.
@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import Kind
+from gateway.fleet.board import SILENCE
 from gateway.routing.health import HIGHEST_LEVEL, MEMORY, MOST_PLACES, CoolDown, Failing, Place
+from gateway.routing.load import InFlight, added
 from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
 
 T = TypeVar("T")
 
+_LOAD = msgspec.json.Decoder(list[tuple[str, str, int]])
 _KINDS = {kind.label: kind for kind in Kind}
 
 
@@ -31,7 +34,8 @@ class RedisBoard:
         self._index = f"{prefix}{{fleet}}:c"
         self._fail, self._claim = Script("fail", __package__), Script("claim", __package__)
         self._release, self._clear = Script("release", __package__), Script("clear", __package__)
-        self._read = Script("read", __package__)
+        self._read, self._load = Script("read", __package__), Script("load", __package__)
+        self._loads = f"{prefix}{{fleet}}:l"
 
     async def read(self) -> dict[Place, CoolDown]:
         return await self._within(self._known())
@@ -53,6 +57,11 @@ class RedisBoard:
     async def clear(self, place: Place, ago: float | None) -> bool:
         given = "" if ago is None else _milliseconds(ago)
         return bool(await self._within(self._clear.run(self._link, (self._key(place), self._index), given)))
+
+    async def load(self, holder: str, own: InFlight) -> InFlight:
+        told = msgspec.json.encode([(*seat, number) for seat, number in own.items()]) if own else b""
+        others = await self._within(self._load.run(self._link, (self._loads,), holder, told, _milliseconds(SILENCE)))
+        return added(_LOAD.decode(other) for other in others)
 
     async def close(self) -> None:
         await self._link.close()

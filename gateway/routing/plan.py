@@ -61,7 +61,7 @@ def _tier(route: Route, targets: list[Target], wish: Wish, load: Load) -> list[T
         targets.sort(key=lambda target: score(wish.session, target), reverse=True)
     elif route.strategy == "least-busy":
         targets = _rotated(targets, wish.turn * GOLDEN % 1)
-        targets.sort(key=lambda target: (load.of(target) + 1) / target.weight)
+        targets.sort(key=lambda target: (load.of_all(target) + 1) / target.weight)
     else:
         targets = _rotated(targets, _drawn(wish.turn) if route.strategy == "weighted" else wish.turn * GOLDEN % 1)
     if wish.pin:

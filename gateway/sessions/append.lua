@@ -53,6 +53,8 @@ else
   end
   generation = h[1]
   if h[14] then
+    -- A write that changes nothing: a WAIT behind it speaks for this connection, which may not be the first one's.
+    redis.call('PEXPIREAT', key, redis.call('PEXPIRETIME', key))
     return {'ok', tonumber(h[14]), generation, tonumber(h[2]), 0, 1, now}
   end
   if replace_from > 0 and ARGV[5] ~= h[2] then

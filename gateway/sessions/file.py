@@ -21,6 +21,7 @@ from gateway.sessions.filelog import Busy
 from gateway.sessions.filesession import INLINE, Long, SessionFile
 from gateway.sessions.filetree import Tree
 from gateway.sessions.store import (
+    ANY,
     Append,
     Appended,
     Head,
@@ -32,6 +33,7 @@ from gateway.sessions.store import (
     Session,
     SessionKey,
     Turn,
+    Wanted,
 )
 
 T = TypeVar("T")
@@ -233,13 +235,13 @@ class FileStore:
         return await self._run(lambda **_: self._files.count(owner, since), inline=False)
 
     async def list(
-        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, wanted: Wanted = ANY
     ) -> Listed:
         after = None if cursor is None else _place_of(cursor)
-        if until is not None and (after is None or after[0] > until):
-            after = until + 1, ""
-        heads, last = await self._run(lambda **_: self._files.page(owner, after, limit), inline=False)
-        return Listed(heads=tuple(heads), next=None if last is None else f"{last[0]}.{last[1]}")
+        if wanted.until is not None and (after is None or after[0] > wanted.until):
+            after = wanted.until + 1, ""
+        heads, last, looked = await self._run(lambda **_: self._files.page(owner, after, limit, wanted), inline=False)
+        return Listed(heads=tuple(heads), next=None if last is None else f"{last[0]}.{last[1]}", looked=looked)
 
 
 def append_size(append: Append, turn: bytes) -> int:

@@ -15,13 +15,14 @@ from gateway.sessions.fileheld import tidy
 from gateway.sessions.filelog import Busy, Damaged, LogFile, Torn, set_aside
 from gateway.sessions.filesession import NeedsWrite, SessionFile
 from gateway.sessions.filetree import Tree, make_folder, tag_of
-from gateway.sessions.store import Head, SessionKey
+from gateway.sessions.store import Head, SessionKey, Wanted
 
 T = TypeVar("T")
 
 _LOG = getLogger(__name__)
 _ATTEMPTS: Final = 5
 _PAUSE: Final = 0.002
+_LOOKED: Final = 2000
 
 Place = tuple[int, str]
 """Where a session is in a listing: its last use in Unix milliseconds, its tag."""
@@ -90,20 +91,26 @@ class Access:
 
     # ------------------------------------------------------------ many sessions
 
-    def page(self, owner: str | None, after: Place | None, limit: int) -> tuple[list[Head], Place | None]:
-        """Heads, newest use first, behind `after`; the place to go on from."""
+    def page(
+        self, owner: str | None, after: Place | None, limit: int, wanted: Wanted
+    ) -> tuple[list[Head], Place | None, int]:
+        """Heads, newest use first, behind `after`; the place to go on from; how many were looked at."""
         heads: list[Head] = []
+        looked, most = 0, max(limit, _LOOKED) if wanted.is_picky else limit
         while True:
-            places = self._places(owner, after, limit + 1)
+            places = self._places(owner, after, most + 1)
             for place, path in places:
-                if len(heads) == limit:
-                    return heads, after
+                if len(heads) == limit or looked == most:
+                    return heads, after, looked
+                if wanted.since is not None and place[0] < wanted.since:
+                    return heads, None, looked
                 head = self.patiently(path, SessionFile.whole_head)
-                if head is not None:
+                looked += head is not None
+                if head is not None and wanted.passes(head):
                     heads.append(head)
                 after = place
-            if len(places) <= limit:
-                return heads, None
+            if len(places) <= most:
+                return heads, None, looked
 
     def keys(self, paths: Iterator[str], count: int) -> list[SessionKey] | None:
         """The keys of the living among the next `count` paths, None if there are no more paths."""

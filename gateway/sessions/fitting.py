@@ -46,6 +46,8 @@ class Fitting:
         self._max_turns = max_turns
         self._tag = tag
         self._prompt: Prompt | None = None
+        self.alone = aligned is None
+        """Whether there is no session: nothing is put in front, and nobody keeps the reply."""
 
     def fit(self, target: Target) -> Fitted:
         """The body for `target`."""

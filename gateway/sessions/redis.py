@@ -31,6 +31,7 @@ from gateway.sessions.redis_fields import (
 from gateway.sessions.redis_index import Entry, Index, read_cursor
 from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
 from gateway.sessions.store import (
+    ANY,
     OUTCOMES,
     Append,
     Appended,
@@ -43,6 +44,7 @@ from gateway.sessions.store import (
     Session,
     SessionKey,
     Turn,
+    Wanted,
 )
 
 P = ParamSpec("P")
@@ -55,6 +57,7 @@ _LOGGER = logging.getLogger(__name__)
 
 _ROUNDS = 8
 _CHUNK = 200
+_LOOKED = 400
 
 
 class RedisStore:
@@ -126,7 +129,7 @@ class RedisStore:
 
     async def delete(self, key: SessionKey) -> bool:
         keys = (self._key(key.tag), *self._beside(key, "d", "l"))
-        existed = await self._within(self._delete.run, self._link, keys, int(self._tombstone * 1000))
+        existed = await self._within(self._delete.write, self._link, keys, int(self._tombstone * 1000))
         with suppress(StoreUnavailable):  # then the entries fall out when they are met
             await self._within(self._index.remove, key)
         return bool(existed)
@@ -220,12 +223,12 @@ class RedisStore:
         return await self._within(self._index.total, owner, since)
 
     async def list(
-        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, wanted: Wanted = ANY
     ) -> Listed:
         before = read_cursor(cursor) if cursor is not None else None
-        if until is not None and (before is None or before.at > until):
-            before = Entry(until + 1, "")
-        return await self._within(self._list, owner, before, max(limit, 1))
+        if wanted.until is not None and (before is None or before.at > wanted.until):
+            before = Entry(wanted.until + 1, "")
+        return await self._within(self._list, owner, before, max(limit, 1), wanted)
 
     async def _policies(self) -> Sequence[str]:
         try:
@@ -304,7 +307,7 @@ class RedisStore:
             await self._index.add(key, limits)
         retry = f"k:{append.reserved.retry}" if append.reserved is not None else "k:"
         keys = (self._key(key.tag), *self._beside(key, "d", "l", retry))
-        reply = await self._append.run(self._link, keys, *append_arguments(key, append, turn, mark))
+        reply = await self._append.write(self._link, keys, *append_arguments(key, append, turn, mark))
         match reply:
             case [b"ok", number, generation, revision, trimmed, again, now]:
                 self._index.used(key, now, limits)
@@ -339,25 +342,40 @@ class RedisStore:
                 code="session_limit",
             )
 
-    async def _list(self, owner: str | None, before: Entry | None, limit: int) -> Listed:
+    async def _list(self, owner: str | None, before: Entry | None, limit: int, wanted: Wanted) -> Listed:
         await self._index.flush()
-        found: list[tuple[Entry, Head]] = []
+        found: list[Head] = []
+        looked, most = 0, max(limit, _LOOKED) if wanted.is_picky else limit
         for _ in range(_ROUNDS):
-            wanted = limit + 1 - len(found)
-            entries = await self._index.newest(owner, before, wanted)
-            parts = await asyncio.gather(*(self._part(self._key(e.tag), Window()) for e, _ in entries))
-            for (entry, name), part in zip(entries, parts, strict=True):
-                before = entry
-                if part is None:
+            count = most + 1 - looked
+            entries = await self._index.newest(owner, before, count, wanted.since)
+            heads = await asyncio.gather(*(self._look(entry.tag, wanted) for entry, _ in entries))
+            for (entry, name), head in zip(entries, heads, strict=True):
+                if head is None:
                     await self._index.drop(name, [entry])
-                else:
-                    found.append((entry, part[0].head))
-            if len(found) > limit or len(entries) < wanted:
-                break
-        else:
-            return Listed(heads=tuple(head for _, head in found), next=before.cursor if before else None)
-        heads = tuple(head for _, head in found[:limit])
-        return Listed(heads=heads, next=found[limit - 1][0].cursor if len(found) > limit else None)
+                    continue
+                if len(found) == limit or looked == most:
+                    return Listed(heads=tuple(found), next=before.cursor if before else None, looked=looked)
+                before, looked = entry, looked + 1
+                if head and wanted.passes(head):
+                    found.append(head)
+            if len(entries) < count:
+                return Listed(heads=tuple(found), looked=looked)
+            before = entries[-1][0]
+        return Listed(heads=tuple(found), next=before.cursor if before else None, looked=looked)
+
+    async def _look(self, tag: str, wanted: Wanted) -> Head | Literal[False] | None:
+        """A session's head, None if it is gone; False if it is not wanted, which a few of its fields tell."""
+        name = self._key(tag)
+        if wanted.is_picky:
+            user, pin, last = await self._link.call(name, "HMGET", name, "user", "pin", "last")
+            if user is None:
+                return None
+            served = pin and codec.decode_pin(pin), last and codec.decode_origin(last)
+            if not wanted.fits(user.decode(), *served):
+                return False
+        part = await self._part(name, Window())
+        return part and part[0].head
 
     async def _keys(self, name: str, entries: Sequence[Entry]) -> Sequence[SessionKey]:
         """Whose sessions these entries of a set are; those without a session leave the set."""

@@ -35,14 +35,20 @@ class Cluster:
         self._closed = False
 
     async def call(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 - Redis answers anything
-        packed = pack(args)
+        return await self._routed(key, pack(args), durable=False)
+
+    async def write(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 - Redis answers anything
+        return await self._routed(key, pack(args), durable=True)
+
+    async def _routed(self, key: str, packed: bytes, *, durable: bool) -> Any:  # noqa: ANN401 - Redis answers anything
         if not self._starts:
             await self._refresh()
         server, asking = self._server_of(key), False
         last: Exception = RedisClusterException("moved too often")
         for _ in range(_ATTEMPTS):
             try:
-                return await server.call(_ASKING + packed if asking else packed, 1 + asking)
+                lanes = server.durable if durable else server
+                return await lanes.call(_ASKING + packed if asking else packed, 1 + asking)
             except MovedError as exc:
                 server, asking, last = self._at((exc.host, exc.port)), False, exc
                 self._refresh_soon()

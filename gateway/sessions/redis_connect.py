@@ -4,6 +4,7 @@ A URL is redis://user:password@host:port/db, rediss:// for TLS, unix:///path. Fo
 several servers, `host:port,host:port`: the sentinels, or some of the cluster.
 """
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -15,11 +16,14 @@ from redis.backoff import NoBackoff
 
 from gateway.config import RedisSessions
 from gateway.sessions.redis_cluster import Address, Cluster
-from gateway.sessions.redis_link import Lanes, Link, Server
+from gateway.sessions.redis_link import Lanes, Link, Server, Wait
 
 
-def connect(settings: RedisSessions) -> Link:
-    """A Link as `settings` describe it. Nothing is sent yet. Raises ValueError for a URL that cannot be read."""
+def connect(settings: RedisSessions, short: Callable[[], None] = lambda: None) -> Link:
+    """A Link as `settings` describe it. Nothing is sent yet. Raises ValueError for a URL that cannot be read.
+
+    `short` hears of each write that fewer replicas than are waited for had in time.
+    """
     addresses, options = read_url(settings.url, 26379 if settings.mode == "sentinel" else 6379)
     options |= {
         "protocol": 2,
@@ -28,14 +32,15 @@ def connect(settings: RedisSessions) -> Link:
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 0),
     }
+    wait = Wait(settings.wait_replicas, settings.wait_timeout, short) if settings.wait_replicas else None
     match settings.mode:
         case "sentinel":
-            return _sentinel(settings, addresses, options)
+            return _sentinel(settings, addresses, options, wait)
         case "cluster":
-            return _cluster(settings, addresses, options)
+            return _cluster(settings, addresses, options, wait)
         case "single":
             pool = ConnectionPool.from_url(settings.url, **options)
-            return _server(settings, pool, settings.connect_timeout)
+            return _server(settings, pool, settings.connect_timeout, wait)
 
 
 def read_url(url: str, default_port: int) -> tuple[tuple[Address, ...], dict[str, Any]]:
@@ -50,16 +55,19 @@ def read_url(url: str, default_port: int) -> tuple[tuple[Address, ...], dict[str
     return addresses, options
 
 
-def _server(settings: RedisSessions, pool: ConnectionPool, connect_timeout: float) -> Server:
+def _server(settings: RedisSessions, pool: ConnectionPool, connect_timeout: float, wait: Wait | None) -> Server:
     def new() -> AbstractConnection:
         made: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
         return made
 
-    lanes = Lanes(new, size=settings.connections, timeout=settings.timeout, connect_timeout=connect_timeout)
+    timeout = settings.timeout
+    lanes = Lanes(new, size=settings.connections, timeout=timeout, connect_timeout=connect_timeout, wait=wait)
     return Server(lanes, pool.aclose)
 
 
-def _sentinel(settings: RedisSessions, addresses: tuple[Address, ...], options: dict[str, Any]) -> Link:
+def _sentinel(
+    settings: RedisSessions, addresses: tuple[Address, ...], options: dict[str, Any], wait: Wait | None
+) -> Link:
     tls = "connection_class" in options
     options["connection_class"] = SentinelTLS if tls else SentinelManagedConnection
     asking = {name: value for name, value in options.items() if name.startswith(("socket_", "ssl_", "retry", "prot"))}
@@ -68,7 +76,7 @@ def _sentinel(settings: RedisSessions, addresses: tuple[Address, ...], options: 
     sentinel = Sentinel(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     pool = SentinelConnectionPool(settings.sentinel_master, sentinel, **options)  # type: ignore[no-untyped-call]
     # Every sentinel may have to be asked before one answers, and then the master.
-    server = _server(settings, pool, settings.connect_timeout * (len(addresses) + 1))
+    server = _server(settings, pool, settings.connect_timeout * (len(addresses) + 1), wait)
 
     async def release() -> None:
         await pool.aclose()
@@ -77,13 +85,16 @@ def _sentinel(settings: RedisSessions, addresses: tuple[Address, ...], options: 
     return Server(server.lanes, release)
 
 
-def _cluster(settings: RedisSessions, addresses: tuple[Address, ...], options: dict[str, Any]) -> Link:
+def _cluster(
+    settings: RedisSessions, addresses: tuple[Address, ...], options: dict[str, Any], wait: Wait | None
+) -> Link:
     kind: type[Connection] = options.pop("connection_class", Connection)
 
     def lanes(address: Address) -> Lanes:
         def new() -> AbstractConnection:
             return kind(host=address[0], port=address[1], **options)
 
-        return Lanes(new, size=settings.connections, timeout=settings.timeout, connect_timeout=settings.connect_timeout)
+        timeout, connect_timeout = settings.timeout, settings.connect_timeout
+        return Lanes(new, size=settings.connections, timeout=timeout, connect_timeout=connect_timeout, wait=wait)
 
     return Cluster(addresses, lanes)

@@ -11,7 +11,6 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from hashlib import sha256
-from heapq import nlargest
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -155,11 +154,25 @@ class Index:
         counts = (self._link.call(name, "ZCOUNT", name, since, "+inf") for name in self.shards(owner))
         return sum(await asyncio.gather(*counts))
 
-    async def newest(self, owner: str | None, before: Entry | None, count: int) -> list[tuple[Entry, str]]:
-        """The `count` last used sessions of an owner, or of all, that come after `before`, each with its set."""
+    async def newest(
+        self, owner: str | None, before: Entry | None, count: int, since: int | None = None
+    ) -> list[tuple[Entry, str]]:
+        """The `count` last used sessions of an owner, or of all, that come after `before`, each with its set.
+
+        None that was used before `since`; a use that was not written down yet counts.
+        """
         names = self.shards(owner)
-        found = await asyncio.gather(*(self._below(name, before, count) for name in names))
-        return nlargest(count, ((entry, name) for name, part in zip(names, found, strict=True) for entry in part))
+        oldest = "-inf" if since is None else since - int(4 * REFRESH * 1000)
+        share = min(count, 2 * count // _SHARDS + 8)  # sessions are spread evenly: rarely a shard has more of them
+        found: list[tuple[Entry, str]] = []
+        while True:
+            parts = await asyncio.gather(*(self._below(name, before, oldest, share) for name in names))
+            edge = max((part[-1] for part in parts if len(part) == share), default=None)
+            read = ((entry, name) for name, part in zip(names, parts, strict=True) for entry in part)
+            found += sorted((one for one in read if edge is None or one[0] >= edge), reverse=True)
+            if edge is None or len(found) >= count:
+                return found[:count]
+            before = edge
 
     async def of_id(self, id: str) -> tuple[str, list[Entry]]:
         """The set of all sessions with this id, and its entries."""
@@ -175,13 +188,13 @@ class Index:
         cursor, flat = await self._link.call(name, "ZSCAN", name, start, "COUNT", _CHUNK)
         return int(cursor), _entries(flat)
 
-    async def _below(self, name: str, before: Entry | None, count: int) -> list[Entry]:
+    async def _below(self, name: str, before: Entry | None, oldest: int | str, count: int) -> list[Entry]:
         top = "+inf" if before is None else before.at
         found: list[Entry] = []
         offset = 0
         while True:
             limits = ("BYSCORE", "REV", "LIMIT", offset, count, "WITHSCORES")
-            read = _entries(await self._link.call(name, "ZRANGE", name, top, "-inf", *limits))
+            read = _entries(await self._link.call(name, "ZRANGE", name, top, oldest, *limits))
             found += [entry for entry in read if before is None or entry < before]
             if len(read) < count or len(found) >= count:
                 return found[:count]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection
@@ -42,6 +42,9 @@ class Link(Protocol):
     async def call(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 - Redis answers anything
         """One command about `key`, which chooses the server."""
 
+    async def write(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 - Redis answers anything
+        """The same, and where replicas are to be waited for, their word is awaited before the reply is given."""
+
     async def everywhere(self, *args: str) -> list[Any]:
         """One command to every server that takes writes."""
 
@@ -68,10 +71,19 @@ class Script:
 
     async def run(self, link: Link, keys: tuple[str, ...], *args: str | bytes | float) -> Any:  # noqa: ANN401
         """Its result. A server that does not know the script (restarted, failed over, flushed) is given it."""
+        return await self._run(link.call, keys, args)
+
+    async def write(self, link: Link, keys: tuple[str, ...], *args: str | bytes | float) -> Any:  # noqa: ANN401
+        """The same, as `Link.write`."""
+        return await self._run(link.write, keys, args)
+
+    async def _run(
+        self, call: Callable[..., Awaitable[Any]], keys: tuple[str, ...], args: tuple[str | bytes | float, ...]
+    ) -> Any:  # noqa: ANN401
         try:
-            return await link.call(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
+            return await call(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await link.call(keys[0], "EVAL", self.source, len(keys), *keys, *args)
+            return await call(keys[0], "EVAL", self.source, len(keys), *keys, *args)
 
 
 def unavailable(exc: BaseException) -> StoreUnavailable:
@@ -90,6 +102,17 @@ def unavailable(exc: BaseException) -> StoreUnavailable:
         case _:
             message = "The session store cannot be reached."
     return StoreUnavailable(message, code="store_unavailable")
+
+
+class Wait(NamedTuple):
+    """What `Link.write` waits for: so many `replicas`, for so many `seconds`. `short` hears of each that lacked some.
+
+    Both Redis and Valkey count the writes of the connection that asks (https://redis.io/docs/latest/commands/wait/).
+    """
+
+    replicas: int
+    seconds: float
+    short: Callable[[], None]
 
 
 class _Call:
@@ -113,11 +136,24 @@ class Lanes:
     A caller that gives up disturbs nobody: its reply is read and dropped. A connection on which nothing is heard for
     `timeout` seconds is closed. A connection that turns out to be stale is replaced once and its unanswered commands
     are sent again: all of ours may be sent twice.
+
+    `durable` are those that wait for replicas, as `wait` says: connections of their own, so that nothing else waits
+    with them; these ones where there is nothing to wait for.
     """
 
     def __init__(
-        self, connect: Callable[[], AbstractConnection], *, size: int, timeout: float, connect_timeout: float
+        self,
+        connect: Callable[[], AbstractConnection],
+        *,
+        size: int,
+        timeout: float,
+        connect_timeout: float,
+        wait: Wait | None = None,
     ) -> None:
+        self.durable: Lanes = self
+        if wait is not None:
+            self.durable = _Durable(connect, size=size, timeout=timeout, connect_timeout=connect_timeout)
+            self.durable.wait = wait
         self._connect = connect
         self._size = size
         self._timeout = timeout
@@ -141,6 +177,8 @@ class Lanes:
         return reply
 
     async def close(self) -> None:
+        if self.durable is not self:
+            await self.durable.close()
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -225,6 +263,26 @@ class Lanes:
             calls.popleft().settle(exc)
 
 
+class _Durable(Lanes):
+    """Behind each batch goes one WAIT, which speaks for all of it; nothing is answered before."""
+
+    wait: Wait
+
+    async def _exchange(self, connection: AbstractConnection, batch: deque[_Call]) -> None:
+        replicas, seconds, short = self.wait
+        async with asyncio.timeout(self._timeout):
+            wait = pack(("WAIT", replicas, round(seconds * 1000)))
+            await connection.send_packed_command([*(call.packed for call in batch), wait], check_health=False)
+            replies = [[await _read(connection) for _ in range(call.count)][-1] for call in batch]
+            had = await _read(connection)
+        for reply in replies:
+            batch.popleft().settle(reply)
+            if not isinstance(reply, Exception) and (not isinstance(had, int) or had < replicas):
+                short()
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            await connection.disconnect(nowait=True)
+
+
 async def _read(connection: AbstractConnection) -> object:
     try:
         return await connection.read_response()
@@ -247,6 +305,9 @@ class Server:
 
     async def call(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401, ARG002 - as the Protocol has it
         return await self.lanes.call(pack(args))
+
+    async def write(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401, ARG002 - as the Protocol has it
+        return await self.lanes.durable.call(pack(args))
 
     async def everywhere(self, *args: str) -> list[Any]:
         return [await self.lanes.call(pack(args))]

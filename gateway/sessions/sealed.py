@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from gateway.conversation import Said
 from gateway.sessions.sealing import LONG, MAGIC, Seal
 from gateway.sessions.store import (
+    ANY,
     Append,
     Appended,
     Head,
@@ -30,6 +31,7 @@ from gateway.sessions.store import (
     SessionKey,
     SessionStore,
     Turn,
+    Wanted,
 )
 
 T = TypeVar("T")
@@ -127,9 +129,9 @@ class SealedStore:
         return await self._store.count(owner, since=since)
 
     async def list(
-        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, wanted: Wanted = ANY
     ) -> Listed:
-        page = await self._store.list(owner=owner, cursor=cursor, limit=limit, until=until)
+        page = await self._store.list(owner=owner, cursor=cursor, limit=limit, wanted=wanted)
         return replace(page, heads=tuple(self._open_head(head) for head in page.heads))
 
     # ------------------------------------------------------------ sealing and opening

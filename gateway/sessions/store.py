@@ -257,11 +257,48 @@ class Reserved(Struct, frozen=True):
     number: int = 0
 
 
+class Wanted(Struct, frozen=True, kw_only=True):
+    """Which sessions a list is to have; None is any.
+
+    `provider` is the preferred one or that of the last turn, `model` the upstream model of the last turn. `since` and
+    `until` bound the last use, in Unix milliseconds.
+    """
+
+    user: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    @property
+    def is_picky(self) -> bool:
+        """Whether sessions must be looked at to know."""
+        return any(value is not None for value in (self.user, self.provider, self.model))
+
+    def passes(self, head: Head) -> bool:
+        """Whether this session is one of them."""
+        since, until = self.since, self.until
+        in_time = (since is None or head.updated >= since) and (until is None or head.updated <= until)
+        return in_time and self.fits(head.key.user, head.pin, head.last)
+
+    def fits(self, user: str, pin: Pin | None, last: Origin | None) -> bool:
+        """Whether its user, provider and model are asked for."""
+        return (
+            self.user in (None, user)
+            and self.provider in (None, pin and pin.provider, last and last.provider)
+            and self.model in (None, last and last.model)
+        )
+
+
+ANY = Wanted()
+
+
 class Listed(Struct, frozen=True, kw_only=True):
-    """A page of sessions, newest use first. `next` continues it, None at the end."""
+    """A page of sessions, newest use first. `next` continues it, None at the end; so many were `looked` at for it."""
 
     heads: tuple[Head, ...]
     next: str | None = None
+    looked: int = 0
 
 
 class SessionStore(Protocol):
@@ -356,9 +393,10 @@ class SessionStore(Protocol):
         """About how many sessions were used last at `since` (Unix milliseconds) or later."""
 
     async def list(
-        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, until: int | None = None
+        self, *, owner: str | None = None, cursor: str | None = None, limit: int = 100, wanted: Wanted = ANY
     ) -> Listed:
-        """A page, newest use first, of those last used at `until` (Unix milliseconds) or before.
+        """A page of at most `limit` that are `wanted`, newest use first.
 
+        It looks at a bounded number of sessions: a page may be short and have a `next` all the same.
         Raises GatewayError (INVALID) for a cursor that is not ours.
         """

@@ -5,6 +5,7 @@ Endpoint makes requests, Transport sends them; both speak httpx's own Request an
 """
 
 from gateway.transport.client import Response, Transport
+from gateway.transport.connection import Body
 from gateway.transport.endpoint import Endpoint
 
-__all__ = ["Endpoint", "Response", "Transport"]
+__all__ = ["Body", "Endpoint", "Response", "Transport"]

@@ -9,7 +9,7 @@ import httpx
 
 from gateway.transport.connection import Body, Fields
 from gateway.transport.decoding import Decoded, encoding_of, without_encoding
-from gateway.transport.endpoint import Route, route_and_bytes
+from gateway.transport.endpoint import EndpointRequest, Route, route_and_bytes
 from gateway.transport.pool import Pool
 
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -24,7 +24,16 @@ class Response(httpx.Response):
     """A response that builds its Headers only for who asks for them."""
 
     def __init__(self, status: int, fields: Fields, stream: httpx.AsyncByteStream, request: httpx.Request) -> None:
-        super().__init__(status, stream=stream, request=request)
+        # What httpx's own constructor sets, without its search for content and encodings.
+        self.status_code = status
+        self.stream = stream
+        self.request = request
+        self.next_request = None
+        self.extensions = {}
+        self.history = []
+        self.is_closed = self.is_stream_consumed = False
+        self.default_encoding = "utf-8"
+        self._num_bytes_downloaded = 0
         self._fields = fields
         self._built: httpx.Headers | None = None
 
@@ -37,6 +46,10 @@ class Response(httpx.Response):
     @headers.setter
     def headers(self, value: httpx.Headers) -> None:
         self._built = value
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        await cast("httpx.AsyncByteStream", self.stream).aclose()
 
 
 def _response(status: int, fields: Fields, body: httpx.AsyncByteStream, request: httpx.Request) -> Response:
@@ -84,7 +97,8 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
-            await request.aread()
+            if not isinstance(request, EndpointRequest):
+                await request.aread()
             route, data = route_and_bytes(request)
             if route.proxy:
                 return await self._through_proxy(route.proxy, request)

@@ -39,9 +39,12 @@ class Body(httpx.AsyncByteStream):
         self.size = 0
         self.error: httpx.TransportError | None = None
         self.ended = False
+        self._left = False
 
     def add(self, data: bytes) -> None:
         """Bytes came."""
+        if self._left:
+            return
         self._chunks.append(data)
         self.size += len(data)
 
@@ -80,10 +83,23 @@ class Body(httpx.AsyncByteStream):
             self._connection.resume()
         return data
 
+    def let_go(self, seconds: float) -> None:
+        """Nobody reads on. If the body ends within so many seconds its connection is kept, else it is closed."""
+        self._chunks = []
+        self.size = 0
+        if not self.ended:
+            self._left = True
+            self._connection.resume()
+            self._connection.loop.call_later(seconds, self._close)
+
     async def aclose(self) -> None:
         """Drop what has not been read. Safe to call twice."""
         self._chunks = []
         self.size = 0
+        if not self._left:
+            self._close()
+
+    def _close(self) -> None:
         if not self.ended:
             self._connection.abort()
             self.end(httpx.ReadError("The response was closed before its end."))

@@ -63,10 +63,12 @@ class Endpoint:
 
     def request(self, body: bytes = b"", headers: Mapping[str, str] | None = None) -> httpx.Request:
         """A request with this body; `headers` come on top and win over the endpoint's own."""
-        return _Request(self, body, headers or {})
+        return EndpointRequest(self, body, headers or {})
 
     def encode(self, body: bytes, headers: Mapping[str, str]) -> bytes:
         """The whole request as it goes over the wire."""
+        if not headers:
+            return b"%bcontent-length: %d\r\n\r\n%b" % (self._start, len(body), body)
         if self._names.isdisjoint(map(str.lower, headers)):
             start = self._start
         else:
@@ -82,7 +84,7 @@ class Endpoint:
         return {**framing, **self.fixed, **own}
 
 
-class _Request(httpx.Request):
+class EndpointRequest(httpx.Request):
     """A request that builds its Headers only for who asks for them."""
 
     def __init__(self, endpoint: Endpoint, body: bytes, extra: Mapping[str, str]) -> None:
@@ -124,7 +126,7 @@ class _Request(httpx.Request):
 
 def route_and_bytes(request: httpx.Request) -> tuple[Route, bytes]:
     """Where a request goes, and what is written there. A plain request must have been read."""
-    if isinstance(request, _Request):
+    if isinstance(request, EndpointRequest):
         return request.endpoint.route, request.encode()
     return route_of(request.url), _encode(request, request.content)
 

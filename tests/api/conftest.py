@@ -63,9 +63,12 @@ class Operator:
         self.client = client
         self.switchboard = switchboard
 
-    async def ask(self, method: str, path: str, status: int = 200, **given: Any) -> Any:
+    async def send(self, method: str, path: str, **given: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {KEY}", **given.pop("headers", {})}
-        reply = await self.client.request(method, f"/v0/management{path}", headers=headers, **given)
+        return await self.client.request(method, f"/v0/management{path}", headers=headers, **given)
+
+    async def ask(self, method: str, path: str, status: int = 200, **given: Any) -> Any:
+        reply = await self.send(method, path, **given)
         assert reply.status_code == status, f"{method} {path}: {reply.status_code} {reply.text}"
         return reply.json() if "json" in reply.headers["content-type"] and "ndjson" not in str(reply.headers) else reply
 
@@ -75,6 +78,19 @@ class Operator:
         reply = await self.client.post("/v1/chat/completions", json=body, headers={"X-Session-ID": session, **named})
         assert reply.status_code == status, reply.text
         return reply
+
+
+@asynccontextmanager
+async def operating(config: str, address: str = "127.0.0.1", **scripts: Any) -> AsyncIterator[Operator]:
+    """A worker with this configuration. `scripts` is what its providers say, by host."""
+    settings = parse(config, {})
+    hosts = {httpx.URL(provider.base_url).host for provider in settings.providers.values()}
+    switchboard = Switchboard({host: Scripted(scripts.get(host)) for host in hosts})
+    app = create_app(settings, transport=switchboard, registry=CollectorRegistry(), finished=lambda _: None)
+    transport = httpx.ASGITransport(app, client=(address, 1234))
+    client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60)
+    async with running(app), client:
+        yield Operator(client, switchboard)
 
 
 Opened = Callable[..., AbstractAsyncContextManager[Operator]]
@@ -99,16 +115,10 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def opened(kept: str) -> Opened:
     """Starts a worker: `async with opened() as operator`. All of one test share their store."""
 
-    @asynccontextmanager
-    async def start(config: str = CONFIG, address: str = "127.0.0.1", **scripts: Any) -> AsyncIterator[Operator]:
-        settings = parse(f"{config}\nsessions:\n{kept}\n", {})
-        hosts = {httpx.URL(provider.base_url).host for provider in settings.providers.values()}
-        switchboard = Switchboard({host: Scripted(scripts.get(host)) for host in hosts})
-        app = create_app(settings, transport=switchboard, registry=CollectorRegistry(), finished=lambda _: None)
-        transport = httpx.ASGITransport(app, client=(address, 1234))
-        client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60)
-        async with running(app), client:
-            yield Operator(client, switchboard)
+    def start(
+        config: str = CONFIG, address: str = "127.0.0.1", **scripts: Any
+    ) -> AbstractAsyncContextManager[Operator]:
+        return operating(f"{config}\nsessions:\n{kept}\n", address, **scripts)
 
     return start
 

@@ -1,9 +1,11 @@
 """The OpenAPI document is true: what it allows is answered as it says, by a gateway that runs."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 
 import httpx
+import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +16,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.api.conftest import Operator
+from tests.api.examples import FILE, recorded
 from tests.processes import running
 
 KEY = "the-key-of-the-operator"
@@ -71,3 +75,34 @@ def test_every_route_answers_as_the_document_says(schema: schemathesis.BaseSchem
     assert len({label for label, _ in answered}) == OPERATIONS
     assert sum(1 for _, good in answered if good) > OPERATIONS / 2
     assert not wrong, "\n".join(wrong)
+
+
+WITHOUT = {"GET /config", "POST /reload"}
+"""A long answer, and one that needs a file."""
+
+
+async def test_its_examples_are_what_a_gateway_answers(gateway: Operator):
+    told = json.loads(json.dumps(await recorded(gateway)))
+    written = json.loads(FILE.read_text())
+    assert told == written, "say `python -m tests.api.examples` and read the difference"
+
+
+async def test_every_route_has_an_example_that_its_schema_allows(gateway: Operator):
+    document = (await gateway.send("GET", "/openapi.json")).json()
+    bare = set()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            route = f"{method.upper()} {path.removeprefix('/v0/management')}"
+            said = [operation.get("requestBody", {}), *operation["responses"].values()]
+            found = [media for body in said for media in body.get("content", {}).values() if "example" in media]
+            bare |= set() if found else {route}
+            for media in found:
+                schema = {**media["schema"], "components": document["components"]}
+                jsonschema.validate(media["example"], schema)
+    assert bare == WITHOUT
+
+
+async def test_the_page_shows_the_examples(gateway: Operator):
+    page = (await gateway.send("GET", "/docs")).text
+    assert "<summary>Answer 200</summary>" in page
+    assert "My name is Ada." in page or "Which plan has SSO?" in page

@@ -88,6 +88,7 @@ async def test_figures_count_requests_tokens_and_what_they_cost(gateway: Operato
     assert gpt["cost"] > 0
     assert (opus["cost"], opus["unpriced"], gpt["unpriced"]) == (None, 1, 0)
     assert set(traffic["providers"]) == {"chat", "claude"}
+    assert traffic["owners"] == {"open": {"cost": pytest.approx(gpt["cost"]), "unpriced": 1}}
     paid, unknown = [(await gateway.ask("GET", f"/sessions/{id}"))["metadata"] for id in ("a", "b")]
     assert paid["cost"] == pytest.approx(gpt["cost"])
     assert (unknown["cost"], unknown["unpriced_turns"]) == (None, 1)
@@ -123,6 +124,21 @@ async def test_a_key_has_an_owner_a_mode_and_limits(gateway: Operator):
     assert (made["sessions"], made["limits"]) == ("off", {"requests_per_minute": 5})
     for wrong in ({"id": "x y"}, {"id": "k2", "limits": {"wishes": 3}}, {"id": "k2", "sessions": "some"}):
         await gateway.ask("POST", "/keys", 400, json=wrong)
+
+
+async def test_a_key_is_made_with_a_budget_and_shows_what_every_worker_spent(opened: Opened):
+    config = CONFIG.replace("input: 2, cached: 0.5, output: 8", "input: 1000, output: 2000")
+    async with opened(config) as one, opened(config) as two:
+        body = {"id": "k", "limits": {"dollars_per_day": 0.03, "dollars_per_month": 2}}
+        made = await one.ask("POST", "/keys", 201, json=body)
+        assert made["limits"] == body["limits"]
+        client = {"Authorization": f"Bearer {made['key']}"}
+        await eventually(two, 200, **client)  # a reply costs 0.02
+        await one.chat("s", "hello", **client)
+        await eventually(one, 429, **client)
+        await eventually(two, 429, **client)
+        (key,) = (await one.ask("GET", "/keys"))["keys"]
+        assert key["spent"] == {"day": pytest.approx(0.04), "month": pytest.approx(0.04)}
 
 
 async def test_the_sessions_of_a_made_key_are_its_owners(gateway: Operator):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +136,20 @@ def test_what_cannot_be_done_is_told_with_exit_code_1(
 def test_a_gateway_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]):
     assert gateway("providers", "--url", "http://127.0.0.1:9") == 1
     assert "cannot be reached" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("typed", "offered"), [("gateway sess", "sessions"), ("gateway keys cr", "create")])
+def test_a_shell_completes_what_is_typed(typed: str, offered: str, capsys: pytest.CaptureFixture[str]):
+    assert gateway("completion", "bash") == 0
+    words = typed.split()
+    ask = f'COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; _shtab_gateway; echo "${{COMPREPLY[@]}}"'
+    script = f"{capsys.readouterr().out}\n{ask}\n"
+    done = subprocess.run(["bash", "-s"], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [offered]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shells_script_knows_the_commands(shell: str, capsys: pytest.CaptureFixture[str]):
+    assert gateway("completion", shell) == 0
+    script = capsys.readouterr().out
+    assert all(name in script for name in ("serve", "sessions", "older-than", "revoke", "affinity"))

@@ -5,7 +5,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from gateway.errors import SessionGone
-from gateway.sessions.store import Patch, Pin, SessionKey, SessionStore
+from gateway.sessions.store import Patch, Pin, SessionKey, SessionStore, Wanted
 from tests.contract.making import KEY, World, after, first, load, loaded, said, talk, texts
 
 COPY = SessionKey("other", "ada", "copy")
@@ -135,7 +135,7 @@ async def test_a_list_can_begin_in_the_past(world: World) -> None:
         await store.append(SessionKey("acme", "", name), first(name))
         await world.elapse(0.02)
     newest, middle, oldest = (await store.list()).heads
-    page = await store.list(until=newest.updated - 1, limit=1)
+    page = await store.list(limit=1, wanted=Wanted(until=newest.updated - 1))
     assert page.heads == (middle,)
-    page = await store.list(until=newest.updated - 1, limit=1, cursor=page.next)
+    page = await store.list(limit=1, cursor=page.next, wanted=Wanted(until=newest.updated - 1))
     assert (page.heads, page.next) == ((oldest,), None)

@@ -1,9 +1,11 @@
 """Finding sessions: pages newest first, owners of an id, every key there is."""
 
 import pytest
+from msgspec.structs import replace
 
+from gateway.conversation import Origin
 from gateway.errors import GatewayError, Kind
-from gateway.sessions.store import SessionKey, SessionStore
+from gateway.sessions.store import Patch, Pin, SessionKey, SessionStore, Wanted
 from tests.contract.making import World, after, first, load
 
 
@@ -144,3 +146,56 @@ async def test_sessions_may_go_while_a_scan_runs(world: World) -> None:
                 await other.delete(gone)
     assert set(found) <= keys
     assert len(found) == len(set(found))
+
+
+async def served(store: SessionStore, id: str, provider: str, user: str = "") -> None:
+    append = first(id)
+    reply = replace(append.turn.reply, origin=Origin(provider, f"m-{provider}"))
+    await store.append(SessionKey("acme", user, id), replace(append, turn=replace(append.turn, reply=reply)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Wanted(provider="one"), ["1", "4"]),
+        (Wanted(model="m-two"), ["2", "5"]),
+        (Wanted(user="jo"), ["3"]),
+        (Wanted(user="jo", provider="one"), []),
+        (Wanted(provider="none"), []),
+    ],
+)
+async def test_a_list_has_what_is_wanted(store: SessionStore, wanted: Wanted, expected: list[str]) -> None:
+    for id, provider in (("1", "one"), ("2", "two"), ("4", "one"), ("5", "two")):
+        await served(store, id, provider)
+    await served(store, "3", "three", "jo")
+    page = await store.list(wanted=wanted)
+    assert sorted(head.key.id for head in page.heads) == expected
+    assert (page.next, page.looked) == (None, 5)
+    assert all([head == await store.head(head.key) for head in page.heads])
+
+
+async def test_a_pinned_provider_is_wanted_too(store: SessionStore) -> None:
+    await served(store, "1", "one")
+    await served(store, "2", "two")
+    await store.patch(SessionKey("acme", "", "2"), Patch(pin=Pin("one", "c")))
+    assert sorted(head.key.id for head in (await store.list(wanted=Wanted(provider="one"))).heads) == ["1", "2"]
+
+
+async def test_pages_of_what_is_wanted_follow_each_other(store: SessionStore) -> None:
+    for number in range(9):
+        await served(store, str(number), "one" if number % 3 else "two")
+    found, cursor, pages = [], None, 0
+    while pages == 0 or cursor is not None:
+        page = await store.list(limit=2, cursor=cursor, wanted=Wanted(provider="one"))
+        assert len(page.heads) <= 2
+        found += [head.key.id for head in page.heads]
+        cursor, pages = page.next, pages + 1
+    assert sorted(found) == ["1", "2", "4", "5", "7", "8"]
+
+
+async def test_a_list_can_end_in_the_past(world: World) -> None:
+    store = world.open()
+    await fill(world, store, ["a", "b", "c"])
+    newest, middle, _ = (await store.list()).heads
+    page = await store.list(wanted=Wanted(since=middle.updated))
+    assert (page.heads, page.next) == ((newest, middle), None)

@@ -121,6 +121,42 @@ def test_the_api_and_management_are_on_hosts_of_their_own():
     assert "10.0.0.0/8" in management["metadata"]["annotations"].values()
 
 
+def test_management_has_a_port_and_a_service_of_its_own_if_asked():
+    documents = render("helm3", "everything-on")
+    services = {service["metadata"]["name"]: service for service in kinds(documents, "Service")}
+    own = services["gw-llm-management"]
+    assert own["spec"]["ports"][0]["port"] == 8082
+    assert [port["name"] for port in services["gw-llm"]["spec"]["ports"]] == ["http"]
+    container = kinds(documents, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "management", "containerPort": 8099, "protocol": "TCP"} in container["ports"]
+    config = yaml.safe_load(kinds(documents, "ConfigMap")[0]["data"]["gateway.yaml"])
+    assert config["management"]["port"] == 8099
+    ingress = kinds(documents, "Ingress")[1]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert ingress == {"name": "gw-llm-management", "port": {"name": "management"}}
+
+
+def test_management_has_no_service_of_its_own_unless_asked():
+    documents = render("helm3", "minimal")
+    assert [service["metadata"]["name"] for service in kinds(documents, "Service")] == ["gw-gateway"]
+
+
+def test_the_network_lets_in_whom_it_should_and_out_to_the_collector():
+    policy = kinds(render("helm3", "everything-on"), "NetworkPolicy")[0]["spec"]
+    http, management = policy["ingress"]
+    assert management["ports"] == [{"port": "management", "protocol": "TCP"}]
+    assert management["from"] == [{"podSelector": {"matchLabels": {"app": "admin"}}}]
+    assert http["from"][-1]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "test"
+    out = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
+    assert sorted(out) == [53, 53, 443, 4318, 6379, 8443]
+
+
+def test_nobody_reaches_management_of_its_own_port_unless_named():
+    settings = ("networkPolicy.enabled=true", "management.port=8081", "config.management.key=${K}")
+    done = run("helm3", "template", "gw", str(CHART), *DEMO, *(part for s in settings for part in ("--set", s)))
+    policies = [d for d in yaml.safe_load_all(done.stdout) if d and d["kind"] == "NetworkPolicy"]
+    assert [port["port"] for rule in policies[0]["spec"]["ingress"] for port in rule["ports"]] == ["http"]
+
+
 def test_a_changed_setting_restarts_the_pods():
     def checksum(*more: str) -> str:
         done = run("helm3", "template", "gw", str(CHART), *DEMO, *more)
@@ -173,6 +209,14 @@ WRONG = {
         [*(f"{name}.enabled=true" for name in ("ingress", "management.ingress")), "ingress.hosts[0]=a.b",
          "management.ingress.host=a.b"],
         "management.ingress.host",
+    ),
+    "management's port in the configuration": (["config.management.port=8081"], "port"),
+    "management on the API's port": (["management.port=8080"], "port"),
+    "a port for management that does not exist": (["management.port=8081"], "management.port: there is no management"),
+    "an ingress to management that the network stops": (
+        ["management.port=8081", "config.management.key=${K}", "management.ingress.enabled=true",
+         "management.ingress.host=a.b", "management.ingress.allowList[0]=10.0.0.0/8", "networkPolicy.enabled=true"],
+        "networkPolicy.managementFrom",
     ),
     "no address": (["management.ingress.allowList[0]=office"], "allowList"),
     "less time than a shutdown takes": (["shutdown.gracePeriodSeconds=30"], "shutdown.gracePeriodSeconds"),

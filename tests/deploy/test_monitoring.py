@@ -58,10 +58,12 @@ def test_the_table_has_every_metric_with_its_kind_its_labels_and_its_meaning(gat
 def test_the_tables_labels_are_those_of_the_instruments():
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - for this test alone
 
+    from gateway.fleet.meters import Meters  # noqa: PLC0415 - the same
     from gateway.metrics import Metrics  # noqa: PLC0415 - the same
 
     registry = CollectorRegistry()
     Metrics(registry)
+    Meters(registry)
     labels = {
         collector._name + ("_total" if collector._type == "counter" else ""): set(collector._labelnames)
         for collector in registry._collector_to_names

@@ -84,6 +84,21 @@ async def test_a_success_that_began_before_the_cool_down_says_nothing(boards: Bo
     assert await board.read() == {}
 
 
+async def test_workers_hear_what_the_others_have_in_flight_until_they_are_silent(
+    boards: Boards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, three = boards(), boards(), boards()
+    assert await one.load("one", {("p", "p-1"): 3, ("q", "q-1"): 1}) == {}
+    assert await two.load("two", {("p", "p-1"): 2}) == {("p", "p-1"): 3, ("q", "q-1"): 1}
+    assert await three.load("three", {}) == {("p", "p-1"): 5, ("q", "q-1"): 1}
+    assert await one.load("one", {}) == {("p", "p-1"): 2}
+    assert await three.load("three", {}) == {("p", "p-1"): 2}
+    for board in ("redis_board", "file_board"):
+        monkeypatch.setattr(f"gateway.fleet.{board}.SILENCE", 0.2)
+    await asyncio.sleep(0.4)
+    assert await three.load("three", {}) == {}
+
+
 async def test_redis_forgets_by_itself_and_no_model_name_reaches_a_key(redis_server: servers.Process) -> None:
     board = RedisBoard(connect(RedisSessions(url=redis_server.url)), prefix="own:", timeout=5)
     await board.fail(PLACE, BROKEN, 0)

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from gateway.errors import Kind, StoreUnavailable, UpstreamError
 from gateway.fleet.board import Board
 from gateway.fleet.fleet import Fleet
-from gateway.routing.table import Target
+from gateway.routing.plan import Wish, plan
+from gateway.routing.table import Route, Target
 
 A = Target(provider="a", credential="a-1", model="m", dialect="openai_chat")
 
@@ -114,6 +115,30 @@ async def test_a_worker_that_listens_hears_within_a_second(boards: Boards) -> No
     assert monotonic() - failed < 3
     await one.close()
     await two.close()
+
+
+async def test_the_least_busy_is_that_of_the_whole_fleet(boards: Boards) -> None:
+    b, wish = replace(A, provider="b", credential="b-1"), Wish()
+    route = Route("r", (A, b), "least-busy")
+    one, two = Fleet(boards(), monotonic), Fleet(boards(), monotonic)
+    one.shares_load = two.shares_load = True
+    trials = [await one.enter(A) for _ in range(3)]
+    assert plan(route, wish, two.state())[0] == A
+    await told(one, two)
+    assert plan(route, wish, two.state())[0] == b
+    for trial in trials:
+        assert trial is not None
+        trial.close()
+    await told(one, two)
+    assert plan(route, wish, two.state())[0] == A
+
+
+async def test_without_the_board_the_least_busy_is_that_of_the_worker() -> None:
+    b, fleet = replace(A, provider="b", credential="b-1"), Fleet(Down(), monotonic)
+    fleet.shares_load = True
+    await fleet.enter(A)
+    await told(fleet)
+    assert plan(Route("r", (A, b), "least-busy"), Wish(), fleet.state())[0] == b
 
 
 class Down:

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from time import monotonic
+from time import monotonic, time
 from uuid import uuid4
 
 import pytest
 
 from gateway.config import Duration, KeyLimits, RedisSessions
 from gateway.fleet.limits import Limits
+from gateway.fleet.redis_tally import RedisTally
 from gateway.sessions.redis_connect import connect
 from tests import servers
 from tests.harness import Harness
@@ -28,12 +29,18 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
         url = {"own": "", "down": "redis://127.0.0.1:1/0"}.get(request.param)
         url = request.getfixturevalue("redis_server").url if url is None else url
         link = connect(RedisSessions(url=url, connect_timeout=Duration(5))) if url else None
-        opened.append(Limits(link, monotonic, prefix=prefix, timeout=5))
+        opened.append(Limits(link and RedisTally(link, prefix=prefix, timeout=5), monotonic))
         return opened[-1]
 
     yield new
     for limits in opened:
         await limits.close()
+
+
+def of_fleet(server: servers.Process, prefix: str, wall: Callable[[], float] = time) -> Limits:
+    """One worker's limits, which those of the same prefix share."""
+    link = connect(RedisSessions(url=server.url, connect_timeout=Duration(5)))
+    return Limits(RedisTally(link, prefix=prefix, timeout=5), monotonic, wall=wall)
 
 
 async def settled(limits: Limits) -> None:
@@ -93,7 +100,7 @@ async def test_requests_at_once_and_the_end_of_one_lets_another_in(make: Make) -
 
 async def test_two_workers_count_as_one(redis_server: servers.Process) -> None:
     prefix, of_key = f"t-{uuid4().hex}:", KeyLimits(requests_per_minute=10, concurrency=8)
-    workers = [Limits(connect(RedisSessions(url=redis_server.url)), monotonic, prefix=prefix, timeout=5) for _ in "ab"]
+    workers = [of_fleet(redis_server, prefix) for _ in "ab"]
     tickets = await asyncio.gather(*(workers[n % 2].admit("k", of_key, f"r{n}") for n in range(20)))
     assert sum(ticket.taken.refused == 0 for ticket in tickets) == 8
     for n, ticket in enumerate(tickets):
@@ -107,9 +114,9 @@ async def test_two_workers_count_as_one(redis_server: servers.Process) -> None:
 
 
 async def test_a_request_whose_worker_died_is_given_up(redis_server: servers.Process, monkeypatch) -> None:
-    monkeypatch.setattr("gateway.fleet.limits.LEASE", 0.3)
+    monkeypatch.setattr("gateway.fleet.redis_tally.LEASE", 0.3)
     prefix, of_key = f"t-{uuid4().hex}:", KeyLimits(concurrency=1)
-    limits = Limits(connect(RedisSessions(url=redis_server.url)), monotonic, prefix=prefix, timeout=5)
+    limits = of_fleet(redis_server, prefix)
     assert (await limits.admit("k", of_key, "dies")).taken.refused == 0
     assert (await limits.admit("k", of_key, "too many")).taken.refused == 3
     await asyncio.sleep(0.5)

@@ -67,9 +67,9 @@ _BEARER_SINCE = "2026-10-21"
 _TOKEN = "sk-ant-oat"  # noqa: S105 - the prefix of the vendor's OAuth tokens, which are never sent as x-api-key
 
 
-def reply_decoder(origin: Origin) -> ReplyDecoder:
-    """For one streamed reply of a provider."""
-    return StreamDecoder(origin)
+def reply_decoder(origin: Origin, *, skim: bool = False) -> ReplyDecoder:
+    """For one streamed reply of a provider. `skim`: content after the first may be left out."""
+    return StreamDecoder(origin, skim=skim)
 
 
 def reply_encoder(head: ReplyHead) -> ReplyEncoder:

@@ -35,11 +35,16 @@ _EVENT = Decoder(EventWire)
 _MESSAGE = Decoder(MessageWire)
 
 
+def _is_content(payload: bytes) -> bool:
+    return TAG.decode(payload).type.startswith("content_block_")
+
+
 class StreamDecoder:
     """Events of one stream. Unknown events, members and broken lines are ignored; unknown blocks become Opaque."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, *, skim: bool = False) -> None:
         self._origin = origin
+        self._skim = skim
         self._parser = EventParser()
         self._next = 0
         self._block: Block | None = None
@@ -74,9 +79,9 @@ class StreamDecoder:
         return [*events, End()]
 
     def _event(self, payload: bytes) -> list[Event]:
-        if self._done:
-            return []
         try:
+            if self._done or (self._skim and self._next and _is_content(payload)):
+                return []
             wire = _EVENT.decode(payload)
         except UNREADABLE:
             return []

@@ -79,12 +79,15 @@ def usage_to(usage: Usage) -> dict[str, Any]:
 # ---------------------------------------------------------------- from a provider
 
 
-def decode_reply(body: bytes, origin: Origin) -> Reply:
+def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
     """A whole reply, with `said` set: its message without empty text and null members, else byte for byte."""
     if is_error(body):
         raise decode_error(200, body)
     try:
         wire = _MESSAGE.decode(body)
+        usage = usage_from(wire.usage) if wire.usage else None
+        if skim:
+            return Reply(usage=usage)
         parts = BlockReader(origin).blocks(wire.content, "content")
         said = _said(wire.content)
     except (GatewayError, *UNREADABLE):
@@ -95,7 +98,7 @@ def decode_reply(body: bytes, origin: Origin) -> Reply:
         parts=tuple(parts),
         stop=STOPS.get(wire.stop_reason or "", Stop.END),
         stop_sequence=wire.stop_sequence or "",
-        usage=usage_from(wire.usage) if wire.usage else None,
+        usage=usage,
         said=said,
     )
 

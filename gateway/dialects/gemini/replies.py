@@ -142,7 +142,7 @@ class PartReader:
         return part
 
 
-def decode_reply(body: bytes, origin: Origin) -> Reply:
+def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
     """A whole reply; of several candidates the first."""
     try:
         chunk = CHUNK.decode(body.decode())
@@ -153,6 +153,9 @@ def decode_reply(body: bytes, origin: Origin) -> Reply:
     candidate, blocked = first(chunk), chunk.prompt_feedback and chunk.prompt_feedback.block_reason
     if candidate is None and not blocked:
         raise UpstreamError(Kind.BAD_GATEWAY, "The provider's reply holds no candidate.")
+    usage = None if chunk.usage_metadata is None else usage_of(chunk.usage_metadata)
+    if skim:
+        return Reply(usage=usage)
     reader = PartReader(origin)
     seed = chunk.response_id or body.decode(errors="replace")
     raws = (candidate.content.parts if candidate and candidate.content else None) or []
@@ -163,7 +166,7 @@ def decode_reply(body: bytes, origin: Origin) -> Reply:
         model=chunk.model_version or origin.model,
         parts=fold([part for _, part in read]),
         stop=stop_of(reason, called=bool(reader.calls)),
-        usage=None if chunk.usage_metadata is None else usage_of(chunk.usage_metadata),
+        usage=usage,
         said=_said(read),
     )
 

@@ -58,8 +58,9 @@ _BROKEN = "The provider's stream holds an event that is no Gemini reply."
 class StreamDecoder:
     """Decodes one streamed reply with `alt=sse`."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, *, skim: bool = False) -> None:
         self._origin = origin
+        self._skim = skim
         self._parser = EventParser()
         self._reader = PartReader(origin)
         self._index = 0
@@ -133,7 +134,8 @@ class StreamDecoder:
             blocked = chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason
             return self._finish(Stop.FILTERED) if blocked else []
         events: list[Event] = []
-        for raw in (said.content.parts if said.content else None) or ():
+        passed = self._skim and (self._index > 0 or self._open is not None)
+        for raw in (said.content.parts if said.content and not passed else None) or ():
             events += self._part(raw, chunk.response_id or block.decode(errors="replace"))
         reason = said.finish_reason
         if reason and reason != "FINISH_REASON_UNSPECIFIED":
@@ -191,9 +193,9 @@ class StreamDecoder:
         return [PartEnd(self._index - 1)]
 
 
-def reply_decoder(origin: Origin) -> StreamDecoder:
-    """For one streamed reply of a provider."""
-    return StreamDecoder(origin)
+def reply_decoder(origin: Origin, *, skim: bool = False) -> StreamDecoder:
+    """For one streamed reply of a provider. `skim`: content after the first may be left out."""
+    return StreamDecoder(origin, skim=skim)
 
 
 # ---------------------------------------------------------------- encoding

@@ -51,9 +51,9 @@ FORWARDED_HEADERS = frozenset({"openai-beta", "http-referer", "x-title"})
 """The last two are how an application names itself to OpenRouter."""
 
 
-def reply_decoder(origin: Origin) -> ReplyDecoder:
-    """For one streamed reply of a provider."""
-    return ReplyDecoder(origin)
+def reply_decoder(origin: Origin, *, skim: bool = False) -> ReplyDecoder:
+    """For one streamed reply of a provider. `skim`: content after the first may be left out."""
+    return ReplyDecoder(origin, skim=skim)
 
 
 def reply_encoder(head: ReplyHead) -> ReplyEncoder:

@@ -58,13 +58,16 @@ _OUTPUT_ONLY = ("annotations", "parsed")
 # ---------------------------------------------------------------- decoding
 
 
-def decode_reply(body: bytes, origin: Origin) -> Reply:
+def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
     """A whole reply; choice 0 is the one. Raises UpstreamError if it is an error, or no reply."""
     try:
         completion = to_completion.decode(body)
         if is_given(completion.error):
             raise decode_error(200, body)
         choice = _first(completion, body)
+        usage = None if completion.usage is None else decode_usage(completion.usage)
+        if skim:
+            return Reply(usage=usage)
         fields = to_fields.decode(choice.message)
         wire = to_message.decode(choice.message)
         parts = _identified(MessageReader(origin).reply_parts(wire, "message"), fallback_id(completion))
@@ -81,7 +84,7 @@ def decode_reply(body: bytes, origin: Origin) -> Reply:
         parts=tuple(parts),
         stop=stop,
         stop_sequence=sequence,
-        usage=None if completion.usage is None else decode_usage(completion.usage),
+        usage=usage,
         said=(_said(fields, parts),) if parts else (),
     )
 

@@ -4,6 +4,7 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming.
 """
 
 import msgspec
+from msgspec import Struct
 
 from gateway.conversation import (
     Begin,
@@ -31,10 +32,29 @@ from gateway.dialects.sse import EventParser
 from gateway.errors import GatewayError, Kind, UpstreamError
 
 
+class _GlanceChoice(Struct):
+    finish_reason: object = None
+    usage: object = None
+    error: object = None
+
+
+class _Glance(Struct):
+    """What of a chunk is no content."""
+
+    choices: list[_GlanceChoice] | None = None
+    usage: object = None
+    error: object = None
+    x_groq: object = None
+
+
+_to_glance = msgspec.json.Decoder(_Glance)
+
+
 class ReplyDecoder:
     """Decodes one streamed reply. Choice 0 is the reply; others are passed over."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, *, skim: bool = False) -> None:
+        self._skim = skim
         self._parser = EventParser()
         self._parts = PartWriter(origin)
         self._begun = self._over = False
@@ -61,7 +81,7 @@ class ReplyDecoder:
 
     def _take(self, event: tuple[bytes, bytes], out: list[Event]) -> None:
         name, data = event
-        if self._over:
+        if self._over or (self._skim and self._parts.any and not name and _is_plain(data)):
             return
         if data.startswith(b"[DONE]"):
             self._done(out)
@@ -139,6 +159,20 @@ class ReplyDecoder:
 
 def _unreadable(error: Exception) -> UpstreamError:
     return UpstreamError(Kind.BAD_GATEWAY, f"The provider sent an event that cannot be read: {error}.")
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether a chunk holds content and nothing else."""
+    try:
+        glance = _to_glance.decode(data)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    if not glance.choices or glance.usage or glance.error or glance.x_groq:
+        return False
+    for choice in glance.choices:  # noqa: SIM110 - a loop costs a third of all() over one choice
+        if choice.finish_reason or choice.usage or choice.error:
+            return False
+    return True
 
 
 def _is_error(chunk: Chunk, name: bytes) -> bool:

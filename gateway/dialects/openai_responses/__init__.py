@@ -30,9 +30,9 @@ from gateway.dialects.openai_responses.wire import NAME
 FORWARDED_HEADERS = frozenset({"openai-beta", "x-client-request-id"})
 
 
-def reply_decoder(origin: Origin) -> ReplyDecoder:
-    """For one streamed reply of a provider."""
-    return ResponsesDecoder(origin)
+def reply_decoder(origin: Origin, *, skim: bool = False) -> ReplyDecoder:
+    """For one streamed reply of a provider. `skim`: content after the first may be left out."""
+    return ResponsesDecoder(origin, skim=skim)
 
 
 def reply_encoder(head: ReplyHead) -> ReplyEncoder:

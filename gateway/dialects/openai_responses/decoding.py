@@ -57,6 +57,8 @@ class _Event(Struct):
 
 
 _EVENT = Decoder(_Event)
+_TELLING = ("response.completed", "response.incomplete", "response.failed", "response.cancelled", "error")
+"""Kinds of events that say more than another piece of content."""
 
 
 class _Part:
@@ -104,8 +106,9 @@ class _InOrder:
 class ResponsesDecoder:
     """Decodes one streamed reply."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, *, skim: bool = False) -> None:
         self._origin = origin
+        self._skim = skim
         self._parser = EventParser()
         self._items: dict[int | str, _OutputItem] = {}
         self._parts: list[_Part] = []
@@ -128,6 +131,8 @@ class ResponsesDecoder:
         if self._over or payload.strip() == b"[DONE]":
             return []
         try:
+            if self._skim and self._parts and TYPED.decode(payload).type not in _TELLING:
+                return []
             event = _EVENT.decode(payload)
         except msgspec.ValidationError:
             return []  # an event of a kind that is not known: its members have other types
@@ -157,7 +162,7 @@ class ResponsesDecoder:
         except UNREADABLE:
             return self._fail(UpstreamError(Kind.BAD_GATEWAY, "The provider's last event is not a response."))
         events = self._created(event)
-        for number, raw in enumerate(response.output or ()):
+        for number, raw in enumerate(response.output or () if not self._skim else ()):
             events += self._last_chance(number, raw)
         for part in self._parts:
             events += self._end(part)

@@ -49,7 +49,7 @@ from gateway.errors import Kind, UpstreamError
 _OUTPUT_ONLY = ("created_by", "parsed", "parsed_arguments")
 
 
-def decode_reply(body: bytes, origin: Origin) -> Reply:
+def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
     """A whole reply. Raises UpstreamError where it failed, is not finished or is none."""
     try:
         response = RESPONSE.decode(body)
@@ -57,6 +57,8 @@ def decode_reply(body: bytes, origin: Origin) -> Reply:
             raise failure(response.error, response.status or "failed")
         if response.output is None or response.status in ("queued", "in_progress"):
             raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer is not a finished response.")
+        if skim:
+            return Reply(usage=decode_usage(response.usage))
         parts = parts_of(response.output, origin)
         said = tuple(raw for item in response.output if (raw := as_said(item)) is not None)
     except UNREADABLE:

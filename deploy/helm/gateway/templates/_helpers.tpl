@@ -92,6 +92,9 @@ true
 {{- $config := deepCopy .Values.config -}}
 {{- $server := merge (dict "host" "0.0.0.0" "port" 8080) (get $config "server" | default dict) -}}
 {{- $_ := set $config "server" $server -}}
+{{- with .Values.management.port -}}
+{{- $_ := set $config "management" (merge (dict "port" (int .)) (get $config "management" | default dict)) -}}
+{{- end -}}
 {{- $sessions := get $config "sessions" | default dict -}}
 {{- if include "gateway.redis" . -}}
 {{- $redis := get $sessions "redis" | default dict -}}
@@ -160,6 +163,14 @@ true
 {{- fail (printf "management.ingress.annotations: %s is written from allowList; leave it out here." .allowListAnnotation) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.management.port (not .Values.existingConfigMap) -}}
+{{- if not (or (dig "management" "key" "" .Values.config) (dig "management" "sha256" "" .Values.config)) -}}
+{{- fail "management.port: there is no management without a key; set config.management.key to ${GATEWAY_MANAGEMENT_KEY}, and give that in a Secret." -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.management.port .Values.management.ingress.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.managementFrom) -}}
+{{- fail "networkPolicy.managementFrom: nobody may reach management.port, so management.ingress could not either; name the ingress controller's pods." -}}
 {{- end -}}
 {{- with .Values.autoscaling -}}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
