@@ -1,4 +1,4 @@
-"""What a commit costs at turn 10 and at turn 1,000, and what a session takes in memory: `python tests/bench/commits.py`.
+"""Costs of a commit at turn 10 and at turn 1,000, and what a session takes in memory: `python tests/bench/commits.py`.
 
 Runs at the two lengths are interleaved; between them the session is brought back to its length, unmeasured.
 """
