@@ -143,7 +143,9 @@ async def opened(
 ) -> list[Connection]:
     loop = asyncio.get_running_loop()
     port = drive.request.port
-    return [(await loop.create_connection(lambda: Connection(drive, finished), "127.0.0.1", port))[1] for _ in range(count)]
+    return [
+        (await loop.create_connection(lambda: Connection(drive, finished), "127.0.0.1", port))[1] for _ in range(count)
+    ]
 
 
 async def all_closed(connections: list[Connection], patience: float = PATIENCE) -> None:
@@ -183,7 +185,9 @@ async def once(request: Request, connections: int, number: int = 0) -> Outcome:
 async def open_loop(request: Request, rate: float, seconds: float, connections: int = 64) -> Outcome:
     """So many requests a second. One that finds no free connection waits for it, and its latency includes the wait."""
     drive, waiting = Drive(request, 0), list[float]()
-    made = await opened(drive, connections, lambda connection: connection.ask(waiting.pop(0)) if waiting else free.append(connection))
+    made = await opened(
+        drive, connections, lambda connection: connection.ask(waiting.pop(0)) if waiting else free.append(connection)
+    )
     free = list(made)
     began, sent = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < seconds:

@@ -41,7 +41,9 @@ class Start:
     busy: float
 
     def __str__(self) -> str:
-        return f"{self.contestant} {self.store}: ready in {self.cold:.2f} s, {self.idle:.0f} MiB, then {self.busy:.0f} MiB"
+        return (
+            f"{self.contestant} {self.store}: ready in {self.cold:.2f} s, {self.idle:.0f} MiB, then {self.busy:.0f} MiB"
+        )
 
 
 def write(path: Path, one: Sample | Start) -> None:
@@ -64,7 +66,9 @@ def table(samples: list[Sample]) -> Iterator[str]:
     yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
     for key in dict.fromkeys((s.contestant, s.load, s.connections) for s in samples):
         group = [s for s in samples if (s.contestant, s.load, s.connections) == key]
-        cpu, rate, p50, p99 = (statistics.median(getattr(s, name) for s in group) for name in ("cpu", "rate", "p50", "p99"))
+        cpu, rate, p50, p99 = (
+            statistics.median(getattr(s, name) for s in group) for name in ("cpu", "rate", "p50", "p99")
+        )
         errors = sum(s.errors for s in group)
         flaw = f" ({errors} errors)" if errors else ""
         yield f"| {key[0]}{flaw} | {key[1]} | {key[2]} | {cpu:.0f} | {rate:.0f} | {p50:.2f} | {p99:.2f} |"

@@ -73,5 +73,7 @@ async def bare(scope, receive, send) -> None:
     if scope["type"] == "http":
         await read(receive)
         length = (b"content-length", b"%d" % len(ANSWER))
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json"), length]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json"), length]}
+        )
         await send({"type": "http.response.body", "body": ANSWER})

@@ -1,6 +1,6 @@
 """TensorZero's HTTP gateway as its Python package brings it; prints its URL, whose port it chooses itself.
 
-    .bench/tensorzero/bin/python tests/bench/tensorzero_gateway.py tensorzero.toml
+.bench/tensorzero/bin/python tests/bench/tensorzero_gateway.py tensorzero.toml
 """
 
 import signal
