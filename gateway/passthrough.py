@@ -1,7 +1,8 @@
 """Token counts, embeddings and legacy completions: none of them touches a session (rule S16)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -56,7 +57,8 @@ async def count(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
         headers = [("x-gateway-provider", target.provider)]
         body = counting.body(fitting.fit(target).body, target.model)
         try:
-            answer = await _post(gateway, ask, target, counting.path(target.model), body, watch)
+            with outside(record, watch):
+                answer = await _post(gateway, ask, target, counting.path(target.model), body, watch)
             tokens = counting.decode(answer)
         except (UpstreamError, ValueError) as error:
             if isinstance(error, UpstreamError) and is_fault_of_request(error):
@@ -87,7 +89,8 @@ async def embed(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
 
     async def embedded(target: Target) -> bytes:
         fields = ask.request.fields | {"model": Raw(_ENCODER.encode(target.model))}
-        return await _post(gateway, ask, target, EMBED, _ENCODER.encode(fields), watch)
+        with outside(record, watch):
+            return await _post(gateway, ask, target, EMBED, _ENCODER.encode(fields), watch)
 
     answer, target = await _first(gateway, ask, Route(route.name, able), record, embedded)
     record.provider, record.upstream_model = target.provider, target.model
@@ -135,6 +138,16 @@ async def _first(
             record.tried(target.provider, target.credential, target.model, "served")
             return answer, target
     raise refused(refusal, route, gateway.fleet.state())
+
+
+@contextmanager
+def outside(record: Record, watch: Watch) -> Iterator[None]:
+    """The provider's time, which is not the gateway's."""
+    began = watch.now
+    try:
+        yield
+    finally:
+        record.outside += watch.now - began
 
 
 async def _post(gateway: Gateway, ask: Ask, target: Target, path: str, body: bytes, watch: Watch) -> bytes:
