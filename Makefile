@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup tools check test panels dev lock faults chaos bench bench-others scale agents
+.PHONY: setup tools check test panels dev lock faults chaos fuzz bench bench-others scale agents
 
 setup: .venv/done
 
@@ -35,8 +35,13 @@ faults: setup
 	$(PY) -m pytest -q -s -n0 tests/chaos/test_provider_faults.py
 	$(PY) tests/chaos/fleet_cooldown.py
 
-# Five hundred killed workers on each store: half an hour.
+# Ten thousand mutated and random requests for each endpoint of the data plane: half an hour.
+fuzz: setup
+	GATEWAY_EXAMPLES=10000 $(PY) -m pytest tests/chaos/test_any_request.py
+
+# Everything that can happen to Redis, under load, as a table; then five hundred killed workers on each store: 45 minutes.
 chaos: setup
+	$(PY) tests/chaos/redis_faults.py
 	GATEWAY_KILLS=500 $(PY) -m pytest -n2 tests/chaos/test_killed_workers.py
 
 # CPU time, latency and memory of this gateway beside others that are installed, as tables (docs/bench.md): an hour or

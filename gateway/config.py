@@ -234,7 +234,8 @@ class Timeouts(_Base, frozen=True):
 class Credential(_Base, frozen=True):
     """One account at a provider. `id` names it in logs; made from its place in the list if absent.
 
-    `concurrency`: at most so many requests at once from one worker, 0 for no limit.
+    Lower `priority` first, among those that serve a target. `concurrency`: at most so many requests at once from one
+    worker, 0 for no limit.
 
     Exactly one of `key`, `file` (which holds it) and `command` (which prints it); the latter two are asked again every
     `refresh`.
@@ -246,6 +247,7 @@ class Credential(_Base, frozen=True):
     refresh: Duration = Duration(600)
     id: str = ""
     weight: int = 1
+    priority: int = 0
     concurrency: int = 0
     enabled: bool = True
 

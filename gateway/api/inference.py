@@ -183,8 +183,9 @@ class _Visit:
             asking = Asking(caller, self._headers, record.request_id, always, enabled)
             directives = with_state(directives, request, asking)
         directives = with_retry_key(directives, self._headers.get("idempotency-key"), request, body)
-        record.stream, record.session = request.stream, directives.state
+        record.stream = request.stream
         if directives.session is None and directives.state:
+            record.session = directives.state
             self._common.append(("x-session-state", directives.state))
         forwarded = self._dialect.FORWARDED_HEADERS & self._headers.keys()
         if self._trace is not None and directives.session is not None:

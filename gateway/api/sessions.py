@@ -180,10 +180,10 @@ class Sessions(Controller):
         if not (erase.all or owner is not None or wanted != ANY):
             message = "Say which sessions: give a filter, or all=true for all of them."
             raise GatewayError(Kind.INVALID, message, code="no_filter")
-        examined = matched = deleted = 0
-        while examined < EXAMINED:
+        examined = effort = matched = deleted = 0
+        while effort < EXAMINED:
             page = await store.list(owner=owner, cursor=cursor, limit=_CHUNK, wanted=wanted)
-            examined += max(page.looked, _LEAST)
+            examined, effort = examined + page.looked, effort + max(page.looked, _LEAST)
             keys = [head.key for head in page.heads]
             matched += len(keys)
             for key in [] if erase.dry_run else keys:

@@ -110,14 +110,14 @@ def refused(refusal: UpstreamError | None, route: Route, state: State) -> Gatewa
     if refusal is None:
         return nobody(route, state)
     error = told(refusal)
-    if error.retry_after is None and error.kind in (Kind.RATE_LIMITED, Kind.UNAVAILABLE):
+    if error.kind in (Kind.RATE_LIMITED, Kind.UNAVAILABLE):  # one provider's Retry-After says nothing of the others
         error.retry_after = soonest(route, state)
     return error
 
 
 def soonest(route: Route, state: State) -> float:
     """Seconds until a target may be tried again, at least one."""
-    return max(min(state.health.until(target) for target in route.targets) - state.now, 1.0)
+    return max(min(state.health.again(target, state.now) for target in route.targets) - state.now, 1.0)
 
 
 def seat_after(

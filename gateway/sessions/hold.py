@@ -41,17 +41,23 @@ class Hold:
                 raise GatewayError(Kind.UNPROCESSABLE, message, param="Idempotency-Key", code="idempotency_key_reused")
         return reserved
 
-    async def end(self, *, stored: bool) -> None:
-        """The turn is over; what was not `stored` gives its reservation up. Raises nothing."""
+    async def end(self, *, stored: bool, within: float | None = None) -> None:
+        """The turn is over; what was not `stored` gives its reservation up. Raises nothing.
+
+        That is waited for `within` seconds, and goes on without anybody waiting.
+        """
         if self._renewal is None:
             return
         self._renewal.cancel()
-        self._renewal = None
-        if not stored:
-            try:
-                await asyncio.shield(self._store.release(self._key, self.reservation))
-            except StoreError as error:
-                log.warning("session %s stays reserved for a while: %s", self._key.tag, error.message)
+        self._renewal = None if stored else asyncio.create_task(self._release())
+        if self._renewal is not None:
+            await asyncio.wait({self._renewal}, timeout=within)
+
+    async def _release(self) -> None:
+        try:
+            await self._store.release(self._key, self.reservation)
+        except StoreError as error:
+            log.warning("session %s stays reserved for a while: %s", self._key.tag, error.message)
 
     async def _renew(self) -> None:
         while True:

@@ -4,8 +4,10 @@ Everything that the store may do wrong ends here: by policy the request goes on 
 and in either case the client, the metrics and the log are told.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import TypeVar
 
 from msgspec import Struct
@@ -43,6 +45,9 @@ from gateway.sessions.store import (
 log = logging.getLogger("gateway.sessions")
 
 _T = TypeVar("_T")
+
+_HURRY = 0.1
+"""The share of an exchange's time for the store from which on the clock is watched."""
 
 
 class SessionAsk(Struct, frozen=True, kw_only=True):
@@ -156,6 +161,7 @@ class Memory:
         self._sessions = config.sessions
         self._window = config.history.max_turns
         self._keep = float(config.routing.deadline)
+        self._budget = float(config.sessions.redis.timeout) if config.sessions.store == "redis" else inf
         self._metrics = metrics
         self._clock = clock
         self._limits = Limits(
@@ -220,7 +226,8 @@ class Memory:
             recall.ended = True
             self._metrics.active_turns.dec()
         if recall.hold is not None:
-            await recall.hold.end(stored=recall.committed is not None)
+            left = max(self._budget - recall.seconds, 0.0) if self._budget < inf else None
+            await recall.hold.end(stored=recall.committed is not None, within=left)
 
     async def _made_already(self, recall: Recall) -> bool:
         """Reserve what the turn needs for itself; whether its Idempotency-Key has made it before (rule S10)."""
@@ -447,7 +454,7 @@ class Memory:
     async def _timed(self, operation: str, work: Awaitable[_T], recall: Recall) -> _T:
         started = self._clock()
         try:
-            result = await work
+            result = await (work if recall.seconds < self._budget * _HURRY else self._hurried(work, recall))
         except StoreError as error:
             self._metrics.store_failed(operation, type(error).__name__)
             raise
@@ -456,3 +463,11 @@ class Memory:
             recall.seconds += took
         self._metrics.store_took(operation, took)
         return result
+
+    async def _hurried(self, work: Awaitable[_T], recall: Recall) -> _T:
+        """An exchange has one budget for the store (rule S15): what took long leaves less to what comes after it."""
+        try:
+            async with asyncio.timeout(max(self._budget - recall.seconds, 0.0)):
+                return await work
+        except TimeoutError:
+            raise StoreUnavailable("The session store did not answer in time.", code="store_unavailable") from None

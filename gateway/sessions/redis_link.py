@@ -135,7 +135,8 @@ class Lanes:
 
     A caller that gives up disturbs nobody: its reply is read and dropped. A connection on which nothing is heard for
     `timeout` seconds is closed. A connection that turns out to be stale is replaced once and its unanswered commands
-    are sent again: all of ours may be sent twice.
+    are sent again: all of ours may be sent twice. When nothing was heard on one, the others are made anew before they
+    are used again: by then the master may be another, and the old one come back without knowing it.
 
     `durable` are those that wait for replicas, as `wait` says: connections of their own, so that nothing else waits
     with them; these ones where there is nothing to wait for.
@@ -163,6 +164,7 @@ class Lanes:
         self._parked: list[asyncio.Future[None]] = []
         self._waking = False
         self._closed = False
+        self._doubts = 0
 
     async def call(self, packed: bytes, count: int = 1) -> Any:  # noqa: ANN401 - Redis answers anything
         """The reply to the last of `count` packed commands."""
@@ -197,11 +199,14 @@ class Lanes:
         self._waking = True
 
     async def _run(self) -> None:
-        connection = self._connect()
+        connection, doubts = self._connect(), self._doubts
         try:
             while True:
                 self._waking = False
                 while self._queue:
+                    if doubts != self._doubts:
+                        doubts = self._doubts
+                        await connection.disconnect(nowait=True)
                     await self._serve(connection)
                 parked = asyncio.get_running_loop().create_future()
                 self._parked.append(parked)
@@ -220,7 +225,9 @@ class Lanes:
                 await self._exchange(connection, batch)
         except Exception as exc:  # noqa: BLE001 - a lane outlives whatever a broken connection raises
             await connection.disconnect(nowait=True)
-            if reused and not isinstance(exc, TimeoutError | RedisTimeoutError):
+            silent = isinstance(exc, TimeoutError | RedisTimeoutError)
+            self._doubts += silent
+            if reused and not silent:
                 self._queue.extendleft(reversed(batch))
             else:
                 self._fail(batch or self._queue, exc if isinstance(exc, FAILURES) else RedisConnectionError(repr(exc)))
@@ -255,7 +262,7 @@ class Lanes:
                 if batch and now() + self._timeout / 2 > (limit.when() or 0):
                     limit.reschedule(now() + self._timeout)
         if demoted:
-            await connection.disconnect(nowait=True)
+            self._doubts += 1
 
     @staticmethod
     def _fail(calls: deque[_Call], exc: Exception) -> None:
@@ -280,7 +287,7 @@ class _Durable(Lanes):
             if not isinstance(reply, Exception) and (not isinstance(had, int) or had < replicas):
                 short()
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            await connection.disconnect(nowait=True)
+            self._doubts += 1
 
 
 async def _read(connection: AbstractConnection) -> object:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from uuid import uuid4
 
 import httpx
 import jsonschema
@@ -24,7 +25,7 @@ KEY = "the-key-of-the-operator"
 CONFIG = """
 server: {{port: PORT}}
 management: {{key: {key}}}
-sessions: {{file: {{directory: "{directory}"}}}}
+sessions: {sessions}
 providers:
   chat: {{kind: openai, base_url: "http://127.0.0.1:9/v1", keys: [k]}}
 models:
@@ -33,10 +34,15 @@ models:
 CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance)
 
 
-@pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[schemathesis.BaseSchema]:
-    directory = tmp_path_factory.mktemp("store") / "sessions"
-    with running(CONFIG.format(key=KEY, directory=directory)) as gateway:
+@pytest.fixture(scope="module", params=["file", "redis"])
+def schema(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[schemathesis.BaseSchema]:
+    sessions = f'{{file: {{directory: "{tmp_path_factory.mktemp("store") / "sessions"}"}}}}'
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+        sessions = f"{{store: redis, redis: {{url: '{url}', prefix: '{uuid4().hex}:', timeout: 10s}}}}"
+    with running(CONFIG.format(key=KEY, sessions=sessions)) as gateway:
         made = httpx.post(
             f"{gateway.url}/v0/management/sessions",
             json={"owner": "acme", "id": "0", "messages": TALK},

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -14,9 +14,10 @@ from gateway.sessions.redis import RedisStore
 from gateway.sessions.store import SessionKey
 from tests.contract.making import KEY, after, first, load, loaded, talk, texts
 from tests.servers import Process, free_port, one
+from tests.ticking import Ticking
 
 BUDGET = 0.25
-SLACK = 0.35  # for a busy machine; what is guarded against is seconds
+SLACK = 0.25
 
 
 def patient() -> Breaker:
@@ -45,12 +46,21 @@ def operations(store: RedisStore) -> list[Callable[[], Any]]:
 
 
 async def refused(operation: Callable[[], Any], within: float = BUDGET + SLACK) -> StoreUnavailable:
-    started = time.monotonic()
-    with pytest.raises(StoreUnavailable) as caught:
-        await operation()
-    assert time.monotonic() - started < within
+    async with Ticking() as clock:
+        with pytest.raises(StoreUnavailable) as caught:
+            await operation()
+        assert clock.seconds < within
     assert caught.value.message.endswith(".")
     return caught.value
+
+
+async def eventually(operation: Callable[[], Any]) -> Any:
+    """What it answers as soon as the store answers: a busy machine may need more than the budget."""
+    for _ in range(300):
+        with suppress(StoreUnavailable):
+            return await operation()
+        await asyncio.sleep(0.05)
+    return await operation()
 
 
 async def test_a_redis_that_is_not_there_is_unavailable(open_store) -> None:
@@ -62,7 +72,7 @@ async def test_a_redis_that_is_not_there_is_unavailable(open_store) -> None:
 async def test_a_redis_that_hangs_is_unavailable_in_time(open_store) -> None:
     with one() as server:
         store = open_store(server.url, timeout=BUDGET, breaker=patient())
-        await talk(store, "one")
+        await eventually(lambda: load(store))
         with server.paused():
             for operation in operations(store):
                 assert "in time" in (await refused(operation)).message
@@ -70,59 +80,59 @@ async def test_a_redis_that_hangs_is_unavailable_in_time(open_store) -> None:
 
 async def test_a_redis_that_hangs_costs_a_crowd_once(open_store) -> None:
     with one() as server:
-        store = open_store(server.url, timeout=BUDGET)
-        await talk(store, "one")
+        store = open_store(server.url, timeout=BUDGET, breaker=Breaker(time.monotonic, pause=60))
+        await eventually(lambda: load(store))
         with server.paused():
-            started = time.monotonic()
-            crowd = await asyncio.gather(*(load(store) for _ in range(100)), return_exceptions=True)
-            assert time.monotonic() - started < BUDGET + SLACK
-            assert all(isinstance(answer, StoreUnavailable) for answer in crowd)
-            assert store.breaker.state == "open"
-            for _ in range(100):
-                await refused(lambda: load(store), within=0.1)
-            assert time.monotonic() - started < 2 * (BUDGET + SLACK)
+            async with Ticking() as clock:
+                crowd = await asyncio.gather(*(load(store) for _ in range(100)), return_exceptions=True)
+                assert clock.seconds < BUDGET + SLACK
+                assert all(isinstance(answer, StoreUnavailable) for answer in crowd)
+                assert store.breaker.state == "open"
+                for _ in range(100):
+                    await refused(lambda: load(store), within=0.1)
+                assert clock.seconds < 2 * (BUDGET + SLACK)
 
 
 async def test_a_redis_that_recovers_is_used_again(open_store) -> None:
     with one() as server:
-        store = open_store(server.url, timeout=BUDGET, breaker=Breaker(time.monotonic, failures=2, pause=0.1))
-        await talk(store, "one")
+        await talk(open_store(server.url, prefix="t:"), "one")
+        breaker = Breaker(time.monotonic, failures=2, pause=0.5)
+        store = open_store(server.url, prefix="t:", timeout=BUDGET, breaker=breaker)
+        await eventually(lambda: load(store))
         with server.paused():
             for _ in range(2):
                 await refused(lambda: load(store))
-            await refused(lambda: load(store), within=0.1)
-        for _ in range(50):
-            await asyncio.sleep(0.05)
-            if store.breaker.state == "half-open":
-                break
-        assert texts(await load(store)) == ["one"]
-        assert store.breaker.state == "closed"
+            assert breaker.state != "closed"
+        assert texts(await eventually(lambda: load(store))) == ["one"]
+        assert breaker.state == "closed"
 
 
 async def test_an_append_that_redis_ran_after_we_gave_up_is_stored_once(open_store) -> None:
     with one() as server:
-        store = open_store(server.url, timeout=BUDGET, breaker=patient())
-        append = after(await talk(store, "one"), "two")
+        steady = open_store(server.url, prefix="t:")
+        store = open_store(server.url, prefix="t:", timeout=BUDGET, breaker=patient())
+        append = after(await talk(steady, "one"), "two")
+        await eventually(lambda: load(store))
         with server.paused():
             await refused(lambda: store.append(KEY, append))
-        for _ in range(40):
-            await asyncio.sleep(0.05)
-            if (await loaded(store)).head.next == 3:
+        for _ in range(600):
+            if (await loaded(steady)).head.next == 3:
                 break
-        assert (await store.append(KEY, append)).again
-        assert texts(await load(store)) == ["one", "two"]
+            await asyncio.sleep(0.05)
+        assert (await steady.append(KEY, append)).again
+        assert texts(await load(steady)) == ["one", "two"]
 
 
 async def test_a_killed_redis_is_unavailable_and_used_again_when_it_is_back(open_store) -> None:
     with one() as server:
         store = open_store(server.url, timeout=BUDGET, breaker=patient())
-        await talk(store, "one")
+        await eventually(lambda: load(store))
         server.kill()
         for operation in operations(store):
             await refused(operation)
         server.restart()
-        assert await load(store) is None
-        await talk(store, "new")
+        assert await eventually(lambda: load(store)) is None
+        await eventually(lambda: store.append(KEY, first()))
 
 
 async def test_a_restart_between_two_requests_is_not_noticed(open_store) -> None:
@@ -143,6 +153,34 @@ async def test_connections_that_were_cut_are_replaced_without_a_failure(
         redis_server.ask("CLIENT", "KILL", "TYPE", "normal")
     session = await loaded(store, SessionKey("a", "", "7"))
     assert texts(session) == ["one"] * 5
+
+
+async def test_when_nothing_was_heard_on_one_connection_no_older_one_is_used_again(open_store) -> None:
+    with one() as server:
+        store = open_store(server.url, timeout=1.0, settings={"connections": 3}, breaker=patient())
+
+        def connected() -> set[str]:
+            return {line.split()[0] for line in server.ask("CLIENT", "LIST").splitlines() if "cmd=eval" in line}
+
+        async def crowd() -> None:
+            """Commands that come while others are under way, so that one connection does not do."""
+            running = []
+            for n in range(200):
+                running.append(asyncio.create_task(load(store, SessionKey("a", "", str(n)))))
+                await asyncio.sleep(0)
+            await asyncio.gather(*running)
+
+        await crowd()
+        before = connected()
+        with server.paused():
+            await refused(lambda: load(store), within=20)
+        assert len(before) > 1
+        for _ in range(100):
+            await crowd()
+            if not before & connected():
+                break
+        assert connected()
+        assert not before & connected()
 
 
 async def test_connections_that_are_cut_in_mid_flight_lose_and_double_nothing(
@@ -273,7 +311,9 @@ async def test_any_wrong_answer_is_an_unavailable_store(open_store, reply: bytes
     async with answering(reply) as url:
         store = open_store(url, timeout=BUDGET, breaker=patient(), settings={"mode": mode})
         for operation in (lambda: load(store), lambda: store.append(KEY, first()), store.ping):
-            done, _ = await asyncio.wait([asyncio.ensure_future(operation())], timeout=BUDGET + SLACK)
+            async with Ticking() as clock:
+                done, _ = await asyncio.wait([asyncio.ensure_future(operation())], timeout=60)
+                assert clock.seconds < BUDGET + SLACK
             failure = done.pop().exception()
             if failure is None:  # a nil is no session, and anything but an error answers a ping
                 assert operation == store.ping or (reply or b"").startswith(b"*-1")

@@ -2,7 +2,8 @@
 
 import { ApiError, providers, sessions } from "./api.js";
 import { button, h, icon } from "./dom.js";
-import { ago, many, moment } from "./format.js";
+import { deleteFound, exportFound } from "./bulk.js";
+import { ago, count, dollars, many, moment } from "./format.js";
 import { transcript } from "./transcript.js";
 import { failed, shortcut } from "./ui.js";
 
@@ -29,6 +30,7 @@ shortcut("k", "Previous session", () => current.step(-1), onList);
 shortcut("f", "Fork the open session", () => current.open.fork(), () => current?.open);
 shortcut("p", "Pin or unpin the open session", () => current.open.pin(), () => current?.open);
 shortcut("e", "Extend the open session's life", () => current.open.extend(), () => current?.open);
+shortcut("w", "Replies as written, or formatted", () => current.open.toggleFormatted(), () => current?.open?.whole);
 shortcut("Delete", "Delete the open session", () => current.open.remove(), () => current?.open);
 shortcut("Escape", "Back to the list", () => current.back(), () => current?.open);
 
@@ -72,6 +74,9 @@ class SessionsView {
     this.lists = Object.fromEntries(["owner", "provider", "model"].map((name) => [name, h("datalist", { id: `known-${name}` })]));
     this.names = { owner: new Set(), provider: new Set(), model: new Set() };
     this.clear = button("Clear filters", { kind: "plain", hidden: true }, () => this.reset());
+    this.bulk = h("div", { class: "bulk", hidden: true },
+      button("Export these", { kind: "plain" }, () => exportFound(this.query())),
+      button("Delete these…", { kind: "plain danger" }, () => deleteFound(this.query(), () => this.load())));
     const { owner, provider, model, age } = this.inputs;
     this.more = h("div", { class: "more" });
     this.list = h("ul", { class: "rows", "aria-label": "Sessions", on: { keydown: (event) => this.inList(event) } });
@@ -80,7 +85,7 @@ class SessionsView {
       h("div", { class: "find" },
         h("div", { class: "titled" }, h("h1", { id: "list-title" }, "Sessions"), this.status, button("Refresh", { icon: "refresh", quiet: true, key: "r" }, () => this.refresh())),
         h("div", { class: "search" }, icon("search"), this.search),
-        h("div", { class: "filters", role: "group", "aria-label": "Filters" }, owner, provider, model, age, this.clear), Object.values(this.lists)),
+        h("div", { class: "filters", role: "group", "aria-label": "Filters" }, owner, provider, model, age, h("div", { class: "found" }, this.clear, this.bulk)), Object.values(this.lists)),
       h("div", { class: "scroll" }, this.list, this.more));
     this.pane = h("section", { class: "pane", "aria-label": "Transcript" });
     this.main.append(this.side, this.pane);
@@ -275,6 +280,8 @@ class SessionsView {
     if (focused?.isConnected) focused.querySelector("a").focus({ preventScroll: true });
     for (const [key] of this.rows) if (!this.found.has(key)) this.rows.delete(key);
     this.clear.hidden = !FILTERS.some((name) => this.filters[name]);
+    this.clear.parentElement.hidden = this.clear.hidden;
+    this.bulk.hidden = Boolean(this.filters.q) || this.clear.hidden || !shown.length;
     this.tell(shown.length);
     this.mark();
   }
@@ -283,7 +290,7 @@ class SessionsView {
     const busy = this.loading !== null && this.loading !== undefined;
     this.side.setAttribute("aria-busy", String(busy && !number));
     const partial = Boolean(this.cursor || this.first);
-    const text = this.problem ? "" : busy && !number ? "Looking…" : `${many(number, "session")}${partial ? "+" : ""}`;
+    const text = this.problem ? "" : busy && !number ? "Looking…" : partial ? `${count(number)}+ sessions` : many(number, "session");
     if (this.status.textContent !== text) this.status.textContent = text;
     const more = [];
     if (this.problem && !(this.problem instanceof ApiError && this.problem.status === 401)) {
@@ -313,7 +320,7 @@ class SessionsView {
     row.dataset.version = version;
     link.replaceChildren(
       h("span", { class: "id" }, session.id),
-      h("span", { class: "sums" }, many(about.total_turns, "turn"), h("time", { datetime: session.updated_at, title: moment(session.updated_at) }, ago(session.updated_at))),
+      h("span", { class: "sums" }, many(about.total_turns, "turn"), about.cost >= 0.005 && h("span", { class: "cost" }, dollars(about.cost, 2)), h("time", { datetime: session.updated_at, title: moment(session.updated_at) }, ago(session.updated_at))),
       h("span", { class: "who" }, h("bdi", null, session.owner), session.user && [" / ", h("bdi", null, session.user)]),
       h("span", { class: "what" }, about.last_model ?? "", about.last_provider && h("span", { class: "faint" }, ` ${about.last_provider}`)));
     return row;
