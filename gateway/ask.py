@@ -170,13 +170,14 @@ class Open(Struct, frozen=True, kw_only=True):
         """What a reply made by us begins with."""
         return reply_head(self.ask, self.recall)
 
-    def note(self, reply: Reply, *, incomplete: bool) -> None:
-        """What the record says of the reply."""
+    def note(self, reply: Reply, said: int, *, incomplete: bool) -> None:
+        """What the record says of the reply; of a stream `said` are the characters."""
         record, answer = self.record, self.answer
         record.served(reply.usage, self.watch.now - answer.started, incomplete=incomplete)
-        record.priced(answer.target.prices)
+        estimate = None
         if incomplete or reply.usage is None:
-            record.estimate = estimated(reply.usage, answer.fitted.body, record.said or len(answer.data))
+            estimate = estimated(reply.usage, answer.fitted.body, said or len(answer.data))
+        record.priced(answer.target.prices, estimate)
 
     def passage(self) -> "Passage":
         """How the stream reaches the client."""

@@ -142,13 +142,11 @@ async def relay(turn: Open, out: Outlet) -> None:
             arrived = None if builder.ended else await following(turn)
     except (GatewayError, asyncio.CancelledError) as error:
         turn.answer.trial.broke(error)
-        turn.record.said = builder.said
-        await settle(turn, builder.cut(), incomplete=True)
+        await settle(turn, builder.cut(), builder.said, incomplete=True)
         await apologise(turn, passage, error, out, held)
         raise
     try:
-        turn.record.said = builder.said
-        await settle(turn, passage.told(builder.reply()), overflown=builder.overflown)
+        await settle(turn, passage.told(builder.reply()), builder.said, overflown=builder.overflown)
     except GatewayError as error:
         await apologise(turn, passage, error, out)
         raise
@@ -174,11 +172,11 @@ async def replay(ask: Ask, recall: Recall, out: Outlet) -> None:
     await out.finish(b"".join(encoder.encode(event) for event in events_of(reply)))
 
 
-async def settle(turn: Open, reply: Reply, *, incomplete: bool = False, overflown: bool = False) -> None:
+async def settle(turn: Open, reply: Reply, said: int = 0, *, incomplete: bool = False, overflown: bool = False) -> None:
     """The one end of every exchange that a provider answered: counted, and stored if it has a session."""
     turn.watch.done()
     answer, recall, memory = turn.answer, turn.recall, turn.gateway.memory
-    turn.note(reply, incomplete=incomplete)
+    turn.note(reply, said, incomplete=incomplete)
     if recall is None or memory is None:
         return
     was = recall.pin.seat if recall.pin else None
