@@ -86,7 +86,10 @@ class Outlet(Protocol):
 
 
 class Gateway(Struct, frozen=True, kw_only=True):
-    """What every exchange of a worker works with. `turns` counts requests, `wall` tells Unix seconds."""
+    """What every exchange of a worker works with. `turns` counts requests, `wall` tells Unix seconds.
+
+    `wait`: how long a request waits where all targets cool down, in seconds.
+    """
 
     table: Table
     fleet: Fleet
@@ -96,6 +99,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
     attempts: int
     max_turns: int
     wall: Callable[[], float]
+    wait: float = 0.0
 
 
 Arrival = tuple[bytes, list[Event]]
