@@ -134,9 +134,9 @@ class Answer(Struct, kw_only=True):
         if self.pieces is not None:
             await self.pieces.let_go()
 
-    def note(self, record: Record, now: float) -> None:
-        """What the record of the exchange says of who serves it."""
-        target, fitted = self.target, self.fitted
+    def note(self, record: Record, route: Route, now: float) -> None:
+        """By which route it came, and what the record of the exchange says of who serves it."""
+        self.route, target, fitted = route, self.target, self.fitted
         record.provider, record.provider_dialect, record.upstream_model = target.provider, target.dialect, target.model
         record.dropped, record.injected, record.trimmed = fitted.dropped, fitted.injected, fitted.trimmed
         if self.decoder is not None:

@@ -70,8 +70,7 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
                 break
         else:
             record.tried(target.provider, target.credential, target.model, "served")
-            answer.route = route
-            answer.note(record, watch.now)
+            answer.note(record, route, watch.now)
             return answer
     raise refused(refusal, route, gateway.fleet.state())
 
@@ -117,8 +116,7 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
 
 async def deliver(turn: Open, out: Outlet) -> None:
     """A whole reply: settled, then sent (rule S7)."""
-    reply = turn.answer.reply
-    assert reply is not None  # noqa: S101 - whole answers have one
+    reply = turn.answer.reply or Reply()
     await settle(turn, reply)
     await out.whole(turn.headers(), turn.body(reply))
     await confirm(turn)
