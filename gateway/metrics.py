@@ -164,6 +164,7 @@ class Metrics:
         self._add_states(registry)
         # Looking up a labelled child costs more than counting; the label sets are few and come from configuration.
         self._of_attempt = lru_cache(1024)(self._attempts.labels)
+        self._of_store = lru_cache(64)(self._store.labels)
 
     def _add_states(self, registry: CollectorRegistry) -> None:
         """What is so now; several workers report the sum, or the highest where all see the same."""
@@ -318,7 +319,7 @@ class Metrics:
 
     def store_took(self, operation: str, seconds: float) -> None:
         """A store operation succeeded."""
-        self._store.labels(operation).observe(seconds)
+        self._of_store(operation).observe(seconds)
 
     def store_failed(self, operation: str, reason: str) -> None:
         """A store operation failed; `reason` is a class name of ours."""

@@ -50,11 +50,11 @@ async def count(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
     """
     route = find_route(gateway, ask, record)
     fitting = Fitting(ask.client, ask.request, None, cut=0, max_turns=0)
-    target = plan(route, Wish(None, ask.affinity, next(gateway.turns)), gateway.fleet.state())[0]
-    counting, client = DIALECTS[target.dialect].COUNTING, ask.client.COUNTING
+    target = _ready(gateway, ask, route)
+    counting, client = DIALECTS[target.dialect].COUNTING if target else None, ask.client.COUNTING
     assert client is not None  # noqa: S101 - only dialects that can count have a route
-    headers = [("x-gateway-provider", target.provider)]
-    if counting is not None:
+    if target is not None and counting is not None:
+        headers = [("x-gateway-provider", target.provider)]
         body = counting.body(fitting.fit(target).body, target.model)
         try:
             with outside(record, watch):
@@ -69,6 +69,14 @@ async def count(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
             await out.whole(headers, answer if same else client.encode(tokens))
             return
     await out.whole([ESTIMATED], client.encode(estimate(ask.client.decode_prompt(ask.request))))
+
+
+def _ready(gateway: Gateway, ask: Ask, route: Route) -> Target | None:
+    """Whom to ask for a count: none if all cool down."""
+    try:
+        return plan(route, Wish(None, ask.affinity, next(gateway.turns)), gateway.fleet.state())[0]
+    except GatewayError:
+        return None
 
 
 async def embed(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: Record) -> None:

@@ -47,7 +47,7 @@ function targets(models) {
     h("td", { class: "number" }, way.priority), h("td", { class: "number" }, way.weight),
     h("td", null, h("span", { class: `state ${way.ready ? "ready" : "cooling"}` }, way.ready ? "Ready" : "Not ready"))))));
   return h("section", { class: "card", "aria-labelledby": "models" }, h("h2", { id: "models" }, "Models"),
-    h("div", { class: "wide-table", tabindex: "0", role: "region", "aria-labelledby": "models" }, h("table", null, h("thead", null, h("tr", null,
+    h("div", { class: "wide-table", tabindex: "0", role: "group", "aria-labelledby": "models" }, h("table", null, h("thead", null, h("tr", null,
       ["Model", "Provider", "Upstream model", "Credential"].map((name) => h("th", { scope: "col" }, name)), ["Priority", "Weight"].map((name) => h("th", { scope: "col", class: "number" }, name)), h("th", { scope: "col" }, "State"))),
     groups)));
 }

@@ -138,8 +138,8 @@ function spending(owners) {
   if (!rows.length) return null;
   const most = Math.max(...rows.map(([, { cost }]) => cost ?? 0));
   return h("section", { class: "card", "aria-labelledby": "spending" }, h("div", { class: "titled" }, h("h2", { id: "spending" }, "Spending by owner"), h("p", { class: "status" }, "since the gateway started")),
-    h("div", { class: "wide-table", tabindex: "0", role: "region", "aria-labelledby": "spending" }, h("table", null,
-      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Owner"), h("th", { scope: "col", class: "number" }, "Cost"), h("th", { scope: "col" }, ""), h("th", { scope: "col", class: "number" }, "Requests of unknown price"))),
+    h("div", { class: "wide-table", tabindex: "0", role: "group", "aria-labelledby": "spending" }, h("table", null,
+      h("thead", null, h("tr", null, h("th", { scope: "col" }, "Owner"), h("th", { scope: "col", class: "number" }, "Cost"), h("td", null), h("th", { scope: "col", class: "number" }, "Requests of unknown price"))),
       h("tbody", null, rows.map(([owner, { cost, unpriced }]) => h("tr", null,
         h("th", { scope: "row" }, h("a", { href: `#/sessions?f.owner=${encodeURIComponent(owner)}` }, h("bdi", null, owner))),
         h("td", { class: "number" }, cost === null ? h("span", { class: "faint" }, "unknown") : dollars(cost)),

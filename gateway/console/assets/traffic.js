@@ -43,7 +43,7 @@ class Traffic {
       this.problem, this.sums,
       h("div", { class: "charts" }, this.charts.map(([{ figure }]) => figure)),
       h("section", { class: "card", "aria-labelledby": "targets" }, h("h2", { id: "targets" }, "By model and provider"),
-        h("div", { class: "wide-table", tabindex: "0", role: "region", "aria-labelledby": "targets" },
+        h("div", { class: "wide-table", tabindex: "0", role: "group", "aria-labelledby": "targets" },
           h("table", null, h("thead", null, h("tr", null, ["Model", "Provider"].map((name) => h("th", { scope: "col" }, name)),
             ["Requests", "a second", "Failed", "p50", "p95", "Cost"].map((name) => h("th", { scope: "col", class: "number" }, name)))), this.table))));
     this.timer = setInterval(() => this.tick(), EVERY);
