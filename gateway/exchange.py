@@ -58,10 +58,12 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
         trial = await gateway.fleet.enter(target)
         if trial is None:
             continue
+        began = watch.now
         try:
             with trial:
                 answer = await attempt(gateway, ask, trial, fitting, watch)
         except UpstreamError as error:
+            record.outside += watch.now - began
             record.tried(target.provider, target.credential, target.model, error.kind.label)
             refusal = more_useful(refusal, error)
             if is_fault_of_request(error) or watch.now >= watch.deadline or len(record.attempts) >= gateway.attempts:

@@ -43,7 +43,8 @@ class Record(Struct, kw_only=True):
 
     Times are in seconds; labels come from configuration only. `model` is the route's configured name. `error` is an
     error kind's label, "" if there was none.
-    `first` is the time to the first content, `store` the time spent on the session store, `upstream` on providers.
+    `first` is the time to the first content, `store` the time spent on the session store, `upstream` on the provider
+    that served; `outside` on the client's body and on attempts that failed.
     `said` are the characters of a streamed reply; `estimate` are about the tokens that a provider did not count.
     """
 
@@ -64,6 +65,7 @@ class Record(Struct, kw_only=True):
     first: float | None = None
     upstream: float = 0.0
     store: float = 0.0
+    outside: float = 0.0
     usage: Usage | None = None
     cost: float | None = None
     attempts: list[Attempt] = []
@@ -122,7 +124,7 @@ class Metrics:
         self._duration = histogram("gateway_request_duration_seconds", "From request to end of reply.", whose, SECONDS)
         self._overhead = histogram(
             "gateway_overhead_seconds",
-            "Time in the gateway itself: not the provider's, not the store's.",
+            "Time in the gateway itself: not the providers', not the store's, not the client's.",
             [],
             FAST_SECONDS,
         )
@@ -162,6 +164,7 @@ class Metrics:
         self._add_states(registry)
         # Looking up a labelled child costs more than counting; the label sets are few and come from configuration.
         self._of_attempt = lru_cache(1024)(self._attempts.labels)
+        self._of_store = lru_cache(64)(self._store.labels)
 
     def _add_states(self, registry: CollectorRegistry) -> None:
         """What is so now; several workers report the sum, or the highest where all see the same."""
@@ -240,7 +243,9 @@ class Metrics:
         tried = Tally((each.provider, each.credential, each.outcome) for record in records for each in record.attempts)
         for attempt, count in tried.items():
             self._of_attempt(*attempt).inc(count)
-        self._overhead.observe_all([max(each.duration - each.upstream - each.store, 0.0) for each in records])
+        elsewhere = [each.upstream + each.store + each.outside for each in records]
+        own = [max(each.duration - spent, 0.0) for each, spent in zip(records, elsewhere, strict=True)]
+        self._overhead.observe_all(own)
         for (*whose, owner), group in alike.items():
             self._observe_alike(whose, group)
             if whose[-1]:
@@ -314,7 +319,7 @@ class Metrics:
 
     def store_took(self, operation: str, seconds: float) -> None:
         """A store operation succeeded."""
-        self._store.labels(operation).observe(seconds)
+        self._of_store(operation).observe(seconds)
 
     def store_failed(self, operation: str, reason: str) -> None:
         """A store operation failed; `reason` is a class name of ours."""

@@ -38,6 +38,7 @@ MOST_OWED: Final = 10_000
 
 _REFUSALS: Final = ("", "requests a minute", "tokens a minute", "requests at once")
 _DAY, _MONTH = 4, 5
+NONE: Final = KeyLimits()
 
 
 class Ticket(Struct, frozen=True):
@@ -80,7 +81,7 @@ class Limits:
 
         The request may go on unless `taken.refused` says which limit is used up.
         """
-        if limits == KeyLimits():
+        if limits == NONE:
             return None
         taken = await self._taken(key, limits, name)
         ticket = Ticket(key, name, limits, taken)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gateway.sessions.codec import FRESH, INCOMPLETE, UNCONFIRMED
@@ -54,16 +54,20 @@ class Block(Struct, frozen=True, array_like=True):
     fresh: bool
 
 
-class Index(Struct, array_like=True):
-    """Turns by number, contiguous. `flags` are those set since their block was written."""
-
-    entries: list[Entry] = []
-    blocks: list[Block] = []
-    flags: dict[int, bool] = {}
-
-
 _ENCODER = msgspec.msgpack.Encoder()
 _ENTRIES = msgspec.msgpack.Decoder(list[Entry])
+_BLOCKS = msgspec.msgpack.Decoder(list[Block])
+
+
+class Index(Struct, array_like=True):
+    """Turns by number, contiguous. `flags` are those set since their block was written.
+
+    `blocks` is a list of Block as it is stored: most appends neither need nor change it.
+    """
+
+    entries: list[Entry] = []
+    blocks: Raw = Raw(_ENCODER.encode([]))
+    flags: dict[int, bool] = {}
 
 
 class Turns:
@@ -71,19 +75,32 @@ class Turns:
 
     def __init__(self, index: Index, read: Callable[[Ref], bytes]) -> None:
         self.entries = index.entries
-        self.blocks = index.blocks
+        self._stored: Raw | None = index.blocks
+        self._blocks: list[Block] = []
         self.flags = index.flags
         self._read = read
         self._known: dict[Ref, list[Entry]] = {}
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks, oldest first. Raises msgspec.MsgspecError."""
+        if self._stored is not None:
+            self._blocks, self._stored = _BLOCKS.decode(self._stored), None
+        return self._blocks
+
+    @blocks.setter
+    def blocks(self, blocks: list[Block]) -> None:
+        self._blocks, self._stored = blocks, None
+
     def index(self) -> Index:
         """What is to be stored."""
-        return Index(self.entries, self.blocks, self.flags)
+        stored = self._stored if self._stored is not None else Raw(_ENCODER.encode(self._blocks))
+        return Index(self.entries, stored, self.flags)
 
     def span(self, first: int, end: int) -> list[Entry]:
         """The entries of turns `first` to `end - 1`, as far as there are any."""
         found: list[Entry] = []
-        for block in self.blocks:
+        for block in self.blocks if not self.entries or first < self.entries[0].number else ():
             if block.first < end and block.last >= first:
                 found += self._block(block)
         found += self.entries

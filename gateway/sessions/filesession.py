@@ -209,6 +209,8 @@ class SessionFile:
         if self.head is None or self.log.end < _WORTH:
             return False
         said = sum(where.ref.length for where in self._said.values())
+        if self.log.end <= 2 * (self.head.size + said):
+            return False
         blocks = sum(block.ref.length for block in self._turns.blocks)
         return self.log.end > 2 * (self.head.size + said + blocks)
 

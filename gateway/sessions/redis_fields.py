@@ -41,13 +41,14 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
     """ARGV of append.lua."""
     limits = append.limits
     usage = append.turn.usage or _NOTHING
+    compared = append.replace_from is not None or append.reserved is not None  # else the revision does not count
     pin = "set" if append.pin is not None else "drop" if append.drop_pin else "keep"
     args: list[str | bytes | float] = [
         FORMAT,
         stored_token(append.token),
         append.generation or "",
         "" if append.generation else token_hex(8),
-        append.revision,
+        append.revision if compared else 0,
         append.replace_from or 0,
         int(limits.ttl * 1000),
         int(limits.max_age * 1000),
@@ -69,7 +70,7 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
         key.user,
         key.id,
         *_reserved(append),
-        "" if append.since is None else math.ceil(append.since * 1000),
+        "" if append.since is None or append.generation else math.ceil(append.since * 1000),
     ]
     for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
         if said is not None:

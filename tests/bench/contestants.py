@@ -95,6 +95,11 @@ CONTESTANTS = (
         stores=("file", "redis"),
         about="this one, everything on: client key, routing, metrics, log line, usage",
     ),
+    Contestant(
+        "mock",
+        (sys.executable, str(HERE / "provider.py"), "--port", "{port}"),
+        about="the mock provider itself, on a core of its own",
+    ),
     bare("bare-asgi", "bare", "uvicorn and an ASGI function that answers by itself", streams=False),
     bare("bare-transport", "app", "the same with a key check, decoding, encoding and our transport"),
     Contestant("nginx", ("nginx", "-c", "{config}"), "nginx.conf", about="plain reverse proxy"),

@@ -99,4 +99,4 @@ LOADS = (
     session("redis", 200, 400),
     session("redis", 20, 2000, events=20),
 )
-QUICK = ("whole", "streamed-20", "translated", "session-redis-20")
+QUICK = ("whole", "streamed-20", "translated", "whole-redis", "session-redis-20")

