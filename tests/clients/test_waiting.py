@@ -42,7 +42,7 @@ def script(seen: Seen) -> Say:
         "fine": Say("from another"),
         "idle": Say("one two three four", cut=content, hang=8),
         "truncated": Say("one two three four", cut=content),
-        "frame": Say("one two three four", cut=content, hang=0.05, last=FRAMES.get(kind, b"")),
+        "frame": Say("one two three four", cut=content, hang=1.0, last=FRAMES.get(kind, b"")),
     }[case]
 
 
