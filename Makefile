@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup tools check test panels dev lock faults chaos fuzz bench bench-others scale agents million
+.PHONY: setup tools check test panels dashboards sizing dev lock faults chaos fuzz bench bench-others scale agents million
 
 setup: .venv/done
 
@@ -29,6 +29,14 @@ test: setup
 # Every query of every dashboard's panel, asked of a real Prometheus over a gateway under load.
 panels: setup
 	PYTHONPATH=. $(PY) tests/deploy/panels.py
+
+# The dashboards against Grafana's own types; needs npm.
+dashboards: setup
+	$(PY) tests/deploy/grafana_types.py
+
+# What sessions cost Redis, for the table of docs/scaling.md.
+sizing: setup
+	PYTHONPATH=. $(PY) tests/deploy/sizing.py
 
 # The provider fault matrix, and a rate-limited credential in a fleet of three, as tables.
 faults: setup

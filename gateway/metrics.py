@@ -44,8 +44,8 @@ class Record(Struct, kw_only=True):
     Times are in seconds; labels come from configuration only. `model` is the route's configured name. `error` is an
     error kind's label, "" if there was none.
     `first` is the time to the first content, `store` the time spent on the session store, `upstream` on the provider
-    that served; `outside` on the client's body and on attempts that failed.
-    `said` are the characters of a streamed reply; `estimate` are about the tokens that a provider did not count.
+    that served; `outside` on the client's body, on attempts that failed, and on waiting for a target.
+    `estimate` are about the tokens that a provider did not count; `charge` the dollars that a budget counts.
     """
 
     request_id: str
@@ -77,9 +77,8 @@ class Record(Struct, kw_only=True):
     replaced: int = 0
     session_bytes: int = 0
     incomplete: bool = False
-    prices: Prices | None = None
-    said: int = 0
     estimate: Usage | None = None
+    charge: float = 0.0
 
     def tried(self, provider: str, credential: str, model: str, outcome: str) -> None:
         """One attempt more."""
@@ -89,9 +88,10 @@ class Record(Struct, kw_only=True):
         """A provider answered, in so many seconds."""
         self.usage, self.upstream, self.incomplete = usage, upstream, incomplete
 
-    def priced(self, prices: Prices | None) -> None:
-        """What it cost in dollars; None stays where that is unknown."""
-        self.prices, self.cost = prices, cost_of(prices, self.usage)
+    def priced(self, prices: Prices | None, estimate: Usage | None = None) -> None:
+        """What it cost in dollars, None where that is unknown; a budget is charged by the `estimate` then."""
+        self.cost, self.estimate = cost_of(prices, self.usage), estimate
+        self.charge = cost_of(prices, estimate or self.usage) or 0.0
 
 
 class Histogram(SingleHistogram):

@@ -95,9 +95,8 @@ async def embed(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
     answer, target = await _first(gateway, ask, Route(route.name, able), record, embedded)
     record.provider, record.upstream_model = target.provider, target.model
     record.provider_dialect, record.usage = target.dialect, _usage_of(answer)
-    record.priced(target.prices)
-    if record.usage is None:
-        record.estimate = estimated(None, bytes(ask.request.fields["input"]), 0)
+    estimate = estimated(None, bytes(ask.request.fields["input"]), 0) if record.usage is None else None
+    record.priced(target.prices, estimate)
     told = [("x-gateway-provider", target.provider), ("x-gateway-attempts", str(len(record.attempts)))]
     await out.whole(told, answer)
 

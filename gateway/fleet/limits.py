@@ -25,7 +25,6 @@ from gateway.fleet.file_spending import FileSpending
 from gateway.fleet.meters import Meters
 from gateway.fleet.redis_tally import LEASE, RedisTally
 from gateway.metrics import Record
-from gateway.routing.prices import cost_of
 
 log = logging.getLogger("gateway.fleet")
 
@@ -244,9 +243,7 @@ def overdrawn(limits: KeyLimits, spent: tuple[int, int]) -> int:
 def used(record: Record) -> tuple[int, float]:
     """Tokens and dollars of a request, as the provider has counted them; about so many where it has not."""
     usage = record.estimate or record.usage
-    if usage is None:
-        return 0, 0.0
-    return usage.input + usage.output, cost_of(record.prices, usage) or 0.0
+    return (usage.input + usage.output, record.charge) if usage is not None else (0, 0.0)
 
 
 def refusal(ticket: Ticket) -> GatewayError:
