@@ -137,6 +137,7 @@ class SessionsView {
         changed: (whole) => { this.keep(whole); this.draw(); },
         made: (whole) => { this.keep(whole, true); this.draw(); location.hash = this.address(whole); },
         removed: (gone) => { this.found.delete(keyOf(gone)); this.draw(); this.back(); },
+        restored: (one) => this.restored(one),
         address: (one) => this.address(one),
       });
     }
@@ -151,6 +152,15 @@ class SessionsView {
     }
     if (this.found.has(keyOf(whole))) this.keep(whole);
     this.draw();
+  }
+
+  /** A session is as it was: also if one has gone elsewhere meanwhile. */
+  restored(session) {
+    const shown = this.openKey === keyOf(session);
+    location.hash = this.address(session);
+    if (current !== this) return;
+    if (shown) this.open?.begin();
+    this.load();
   }
 
   back() {
