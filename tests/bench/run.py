@@ -35,6 +35,8 @@ ALL = [load.name for load in LOADS]
 STREAMS = 100
 """Connections of a load that runs once."""
 MOST = 64
+WARM, WARM_TRIES = 2000, 5
+"""Requests before the first measurement, for each second of one; the most times that they are asked for."""
 
 
 def say(text: str, where: TextIO = sys.stdout) -> None:
@@ -96,13 +98,22 @@ def samples(place: Place, load: Load, args: argparse.Namespace, turn: int) -> It
         )
 
 
+def warm(place: Place, seconds: float) -> None:
+    """Ask until it is as fast as it will be: some compile what runs often."""
+    asked = 0
+    for _ in range(WARM_TRIES):
+        asked += measured(place, LOADS[0], MOST, seconds, 0)[0].requests
+        if asked >= WARM * seconds:
+            return
+
+
 def measure(contestant: Contestant, provider: int, args: argparse.Namespace, turn: int) -> Iterator[Sample | Start]:
     """One contestant in one round. It is started once for each store that the loads need."""
     loads = [load for load in LOADS if load.name in args.loads and load.possible(contestant)]
     for store in sorted({load.store or "file" for load in loads}):
         with launched(contestant, provider, store) as (place, cold):
             idle = resident(place.pid)
-            measured(place, LOADS[0], MOST, args.seconds, 0)  # warm: some compile what runs often
+            warm(place, args.seconds)
             for load in loads:
                 if (load.store or "file") == store:
                     yield from samples(place, load, args, turn)
