@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup tools check test panels dev lock faults chaos fuzz bench bench-others scale agents
+.PHONY: setup tools check test panels dashboards sizing dev lock faults chaos fuzz bench bench-others scale agents million
 
 setup: .venv/done
 
@@ -29,6 +29,14 @@ test: setup
 # Every query of every dashboard's panel, asked of a real Prometheus over a gateway under load.
 panels: setup
 	PYTHONPATH=. $(PY) tests/deploy/panels.py
+
+# The dashboards against Grafana's own types; needs npm.
+dashboards: setup
+	$(PY) tests/deploy/grafana_types.py
+
+# What sessions cost Redis, for the table of docs/scaling.md.
+sizing: setup
+	PYTHONPATH=. $(PY) tests/deploy/sizing.py
 
 # The provider fault matrix, and a rate-limited credential in a fleet of three, as tables.
 faults: setup
@@ -69,3 +77,7 @@ lock:
 # Coding agents through a gateway: AGENTS is a folder with `npm install @anthropic-ai/claude-code @openai/codex node@22`.
 agents: setup
 	$(PY) -m tests.clients.agents $(AGENTS)
+
+# What the management API costs among a thousand and a million sessions, by the server's own time: six minutes.
+million: setup
+	$(PY) -m tests.bench.sessions 1000 1000000

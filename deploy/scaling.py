@@ -14,6 +14,8 @@ FILE = Path(__file__).parents[1] / "docs" / "scaling.md"
 
 BUSY = 0.6
 """How much of a core a worker may use on average: the rest is for peaks and for a neighbour that went away."""
+AT_ONCE = 1000
+"""Replies in progress that a worker holds on average: half of server.max_concurrency."""
 SLACK = 2.0
 """Redis' memory beyond what it holds: fragmentation, and pages that are copied while it rewrites its log."""
 GIB = 1 << 30
@@ -50,8 +52,8 @@ def answer(need: Need, known: dict[str, float]) -> tuple[str, ...]:
     """Workers, replies in progress, memory of a worker, and of Redis: cores, memory, traffic."""
     with_session = need.sessions > 0
     cost = known["whole"] + need.events * known["event"] + with_session * known["session"]
-    workers = max(ceil(need.rate * cost / 1e6 / BUSY), 2)
     open_now = need.rate * need.seconds
+    workers = max(ceil(need.rate * cost / 1e6 / BUSY), ceil(open_now / AT_ONCE), 2)
     resident = known["resident"] + known["stream"] * open_now / workers / 1024
     told = [f"{workers}", f"{open_now:,.0f}", f"{resident:,.0f} MiB"]
     if not with_session:

@@ -223,6 +223,7 @@ class _Worker:
             memory=Memory(shared.opened, config, self._metrics, time.perf_counter, shared.digests),
             turns=self._turns,
             attempts=config.routing.attempts,
+            wait=config.routing.wait,
             max_turns=config.history.max_turns,
             wall=time.time,
         )

@@ -86,7 +86,10 @@ class Outlet(Protocol):
 
 
 class Gateway(Struct, frozen=True, kw_only=True):
-    """What every exchange of a worker works with. `turns` counts requests, `wall` tells Unix seconds."""
+    """What every exchange of a worker works with. `turns` counts requests, `wall` tells Unix seconds.
+
+    `wait`: how long a request waits where all targets cool down, in seconds.
+    """
 
     table: Table
     fleet: Fleet
@@ -96,6 +99,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
     attempts: int
     max_turns: int
     wall: Callable[[], float]
+    wait: float = 0.0
 
 
 Arrival = tuple[bytes, list[Event]]
@@ -130,9 +134,9 @@ class Answer(Struct, kw_only=True):
         if self.pieces is not None:
             await self.pieces.let_go()
 
-    def note(self, record: Record, now: float) -> None:
-        """What the record of the exchange says of who serves it."""
-        target, fitted = self.target, self.fitted
+    def note(self, record: Record, route: Route, now: float) -> None:
+        """By which route it came, and what the record of the exchange says of who serves it."""
+        self.route, target, fitted = route, self.target, self.fitted
         record.provider, record.provider_dialect, record.upstream_model = target.provider, target.dialect, target.model
         record.dropped, record.injected, record.trimmed = fitted.dropped, fitted.injected, fitted.trimmed
         if self.decoder is not None:

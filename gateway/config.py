@@ -198,10 +198,14 @@ class Routing(_Base, frozen=True):
 
     Of equals, for requests that belong to no session: `round-robin` takes them in turn by weight, `weighted` draws by
     weight, `least-busy` takes the one with the fewest requests in flight for its weight, in the whole fleet.
+
+    `wait`: where all targets cool down, a request waits at most so long for the one that is ready first, instead of
+    being refused at once.
     """
 
     strategy: Strategy = "round-robin"
     attempts: int = 3
+    wait: Duration = Duration(0)
     deadline: Duration = Duration(600)
 
 

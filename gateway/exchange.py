@@ -13,6 +13,7 @@ from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.fleet.fleet import Trial
 from gateway.metrics import Record
+from gateway.patience import patiently
 from gateway.routing.health import is_fault_of_request, more_useful
 from gateway.routing.plan import Wish, plan, refused, seat_after
 from gateway.routing.prices import priced
@@ -34,7 +35,7 @@ async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record
         if recall is not None and recall.replayed is not None:
             await replay(ask, recall, out)
             return
-        answer = await first_answer(gateway, ask, recall, watch, record)
+        answer = await patiently(first_answer, gateway, ask, recall, watch, record)
         turn = Open(gateway=gateway, ask=ask, recall=recall, answer=answer, watch=watch, record=record)
         await (relay(turn, out) if ask.request.stream else deliver(turn, out))
     finally:
@@ -49,9 +50,8 @@ async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record
 async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch: Watch, record: Record) -> Answer:
     """Walk the plan until a target answers, or refuses for good."""
     route = find_route(gateway, ask, record)
-    aligned, cut, pin = (recall.aligned, recall.cut, recall.pin) if recall else (None, 0, None)
-    wish = Wish((pin.provider, pin.credential) if pin else None, ask.affinity, next(gateway.turns))
-    tag = recall.ask.key.tag if recall else ""
+    aligned, cut, tag = (recall.aligned, recall.cut, recall.ask.key.tag) if recall else (None, 0, "")
+    wish = Wish(recall.pin.seat if recall and recall.pin else None, ask.affinity, next(gateway.turns))
     fitting = Fitting(ask.client, ask.request, aligned, cut=cut, max_turns=gateway.max_turns, tag=tag)
     refusal: UpstreamError | None = None
     for target in plan(route, wish, gateway.fleet.state()):
@@ -70,8 +70,7 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
                 break
         else:
             record.tried(target.provider, target.credential, target.model, "served")
-            answer.route = route
-            answer.note(record, watch.now)
+            answer.note(record, route, watch.now)
             return answer
     raise refused(refusal, route, gateway.fleet.state())
 
@@ -117,8 +116,7 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
 
 async def deliver(turn: Open, out: Outlet) -> None:
     """A whole reply: settled, then sent (rule S7)."""
-    reply = turn.answer.reply
-    assert reply is not None  # noqa: S101 - whole answers have one
+    reply = turn.answer.reply or Reply()
     await settle(turn, reply)
     await out.whole(turn.headers(), turn.body(reply))
     await confirm(turn)

@@ -44,7 +44,7 @@ class Record(Struct, kw_only=True):
     Times are in seconds; labels come from configuration only. `model` is the route's configured name. `error` is an
     error kind's label, "" if there was none.
     `first` is the time to the first content, `store` the time spent on the session store, `upstream` on the provider
-    that served; `outside` on the client's body and on attempts that failed.
+    that served; `outside` on the client's body, on attempts that failed, and on waiting for a target.
     `estimate` are about the tokens that a provider did not count; `charge` the dollars that a budget counts.
     """
 

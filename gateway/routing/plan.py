@@ -12,6 +12,7 @@ from gateway.routing.load import Load
 from gateway.routing.table import Route, Target
 
 GOLDEN = 0.6180339887498949
+_PASSING = (Kind.RATE_LIMITED, Kind.UNAVAILABLE, Kind.BAD_GATEWAY, Kind.TIMEOUT)
 
 
 class Wish(Struct, frozen=True):
@@ -110,7 +111,7 @@ def refused(refusal: UpstreamError | None, route: Route, state: State) -> Gatewa
     if refusal is None:
         return nobody(route, state)
     error = told(refusal)
-    if error.kind in (Kind.RATE_LIMITED, Kind.UNAVAILABLE):  # one provider's Retry-After says nothing of the others
+    if error.kind in _PASSING:  # one provider's Retry-After says nothing of the others
         error.retry_after = soonest(route, state)
     return error
 

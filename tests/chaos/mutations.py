@@ -87,7 +87,7 @@ def bend(seed: Any, number: int) -> bytes:
                 other, key = chance.choice(places)
                 holder[name] = json.loads(json.dumps(other[key])) if key in _keys(other) else None
             case _:
-                holder[name] = chance.choice(ODD)
+                holder[name] = json.loads(json.dumps(chance.choice(ODD)))
     return json.dumps(tree).encode()
 
 

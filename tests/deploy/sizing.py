@@ -1,4 +1,4 @@
-"""What sessions cost Redis, for docs/scaling.md: `python tests/deploy/sizing.py`.
+"""What sessions cost Redis, for docs/scaling.md: `make sizing`.
 
 A real gateway with a real Redis (AOF, everysec); sessions of questions and answers of 1,000 letters each, by turns. The
 server's own counters tell its memory, its CPU time and its traffic.

@@ -27,6 +27,7 @@ from gateway.conversation import (
 )
 from gateway.dialects import openai_chat as chat
 from gateway.dialects.dialect import Request
+from gateway.dialects.openai_chat import completions
 from gateway.errors import GatewayError, Kind
 
 PARAMS = TypeAdapter(CompletionCreateParams)
@@ -498,3 +499,10 @@ def test_formats_and_choices_come_back_as_they_were() -> None:
             body = chat.encode_prompt(prompt, TARGET).body
             back = chat.decode_prompt(chat.open_request(body))
             assert (back.format, back.tool_choice) == (form, choice)
+
+
+@pytest.mark.parametrize("opened", [chat.open_request, completions.open_request])
+def test_stream_options_that_are_none_are_told_before_the_stream_begins(opened: Any) -> None:
+    body = b'{"model": "m", "prompt": "x", "messages": [{}], "stream": true, "stream_options": 3}'
+    with pytest.raises(GatewayError, match="stream_options"):
+        opened(body)

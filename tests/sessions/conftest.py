@@ -1,6 +1,7 @@
 """Redis servers and stores for the tests of this folder."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -8,8 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.config import Duration, RedisSessions
+from gateway.sessions.file import FileStore
 from gateway.sessions.redis import RedisStore
 from gateway.sessions.redis_connect import connect
+from gateway.sessions.store import SessionStore
 from tests import servers
 
 
@@ -34,6 +37,29 @@ async def open_store() -> AsyncIterator[Callable[..., RedisStore]]:
     yield make
     for store in opened:
         await store.close()
+
+
+@pytest.fixture(scope="session")
+def redis_nodes() -> Iterator[list[servers.Process]]:
+    """A cluster of three masters."""
+    with servers.cluster() as nodes:
+        yield nodes
+
+
+@pytest.fixture(params=["file", "redis", "cluster"])
+async def every_store(
+    request: pytest.FixtureRequest, tmp_path: Path, open_store: Callable[..., RedisStore]
+) -> AsyncIterator[SessionStore]:
+    """Each store in its turn; what is asked over HTTP must not show which."""
+    if request.param == "file":
+        store = FileStore(str(tmp_path / "sessions"))
+        yield store
+        await store.close()
+    elif request.param == "redis":
+        yield open_store(request.getfixturevalue("redis_server").url, timeout=20.0)
+    else:
+        nodes = request.getfixturevalue("redis_nodes")
+        yield open_store(nodes[0].url.removesuffix("/0"), timeout=20.0, settings={"mode": "cluster"})
 
 
 @pytest.fixture

@@ -4,19 +4,23 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from gateway.sessions.file import FileStore
 from gateway.sessions.store import Reservation, SessionStore
-from tests import servers
 from tests.harness import CONFIG, Harness
 from tests.scripted import Say, Seen
 
 Start = Callable[..., AbstractAsyncContextManager[Harness]]
+
+
+@pytest.fixture
+def store(every_store: SessionStore) -> SessionStore:
+    """All of this is so on files, on Redis and on Redis Cluster."""
+    return every_store
+
 
 REJECT = CONFIG + "sessions: {conflict: reject}\n"
 GEMINI = "/v1beta/models/gpt:generateContent"
@@ -26,16 +30,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/responses": {"model": "gpt", "input": "q"},
     GEMINI: {"contents": [{"role": "user", "parts": [{"text": "q"}]}]},
 }
-
-
-@pytest.fixture(params=["file", "redis"])
-def store(
-    request: pytest.FixtureRequest,
-    tmp_path: Path,
-    redis_server: servers.Process,
-    open_store: Callable[..., SessionStore],
-) -> SessionStore:
-    return FileStore(str(tmp_path / "sessions")) if request.param == "file" else open_store(redis_server.url)
 
 
 class Gate:

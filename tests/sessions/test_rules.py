@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
+from gateway.sessions.store import SessionStore
 from tests.harness import CONFIG, Harness
 from tests.scripted import Say, Seen
 
 Start = Callable[..., AbstractAsyncContextManager[Harness]]
+
+
+@pytest.fixture
+def store(every_store: SessionStore) -> SessionStore:
+    """All of this is so on files, on Redis and on Redis Cluster."""
+    return every_store
 
 
 def said(body: dict[str, Any]) -> list[str]:

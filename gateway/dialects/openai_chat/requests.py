@@ -47,7 +47,10 @@ def open_request(body: bytes, *, model: str = "", stream: bool = False, query: s
     streamed = present(fields, "stream")
     if streamed is not None:
         stream = read(_to_bool, streamed, "stream")
-    return Request(dialect=NAME, fields=fields, model=model, stream=stream, query=query)
+    request = Request(dialect=NAME, fields=fields, model=model, stream=stream, query=query)
+    if stream:
+        wants_usage(request)  # what is wrong there must be told before the stream begins
+    return request
 
 
 def spoken(request: Request) -> Spoken:
