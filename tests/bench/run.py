@@ -15,6 +15,7 @@ import argparse
 import os
 import random
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,7 @@ def at_half(place: Place, request: Request, connections: int, seconds: float) ->
     """At half of the highest rate; the latencies are what comes on top of the mock's own at that rate."""
     full = driver.run(driver.closed(request, connections, 1))
     rate = full.requests / full.seconds / 2
+    time.sleep(1)  # what a full second left behind is not of this load
     before = cpu(place.pid)
     outcome = driver.run(driver.open_loop(request, rate, seconds, connections))
     used = cpu(place.pid) - before
