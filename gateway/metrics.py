@@ -29,7 +29,7 @@ UPSTREAM_KINDS = (
 MESSAGES = (0, 2, 5, 10, 20, 50, 100, 200, 400, 1000)
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, gc=False):
     """One try at a target; `outcome` is `served` or the label of an error kind."""
 
     provider: str
