@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup tools check test panels dev lock faults chaos fuzz bench agents
+.PHONY: setup tools check test panels dashboards sizing dev lock faults chaos fuzz bench bench-others scale agents million
 
 setup: .venv/done
 
@@ -30,6 +30,14 @@ test: setup
 panels: setup
 	PYTHONPATH=. $(PY) tests/deploy/panels.py
 
+# The dashboards against Grafana's own types; needs npm.
+dashboards: setup
+	$(PY) tests/deploy/grafana_types.py
+
+# What sessions cost Redis, for the table of docs/scaling.md.
+sizing: setup
+	PYTHONPATH=. $(PY) tests/deploy/sizing.py
+
 # The provider fault matrix, and a rate-limited credential in a fleet of three, as tables.
 faults: setup
 	$(PY) -m pytest -q -s -n0 tests/chaos/test_provider_faults.py
@@ -44,9 +52,20 @@ chaos: setup
 	$(PY) tests/chaos/redis_faults.py
 	GATEWAY_KILLS=500 $(PY) -m pytest -n2 tests/chaos/test_killed_workers.py
 
-# CPU time, latency and memory of this gateway beside others that are installed, as a table.
+# CPU time, latency and memory of this gateway beside others that are installed, as tables (docs/bench.md): an hour or
+# more; `python tests/bench/run.py --quick` takes one minute.
 bench: setup
 	$(PY) tests/bench/run.py
+
+# What there is to compare with, from PyPI and npm, into .bench.
+bench-others: setup
+	$(PY) tests/bench/others.py
+
+# More workers, 5,000 open streams, ten minutes of mixed load.
+scale: setup
+	$(PY) tests/bench/scale.py workers
+	$(PY) tests/bench/scale.py idle
+	$(PY) tests/bench/scale.py soak
 
 dev: setup
 	$(PY) -m gateway demo
@@ -58,3 +77,7 @@ lock:
 # Coding agents through a gateway: AGENTS is a folder with `npm install @anthropic-ai/claude-code @openai/codex node@22`.
 agents: setup
 	$(PY) -m tests.clients.agents $(AGENTS)
+
+# What the management API costs among a thousand and a million sessions, by the server's own time: six minutes.
+million: setup
+	$(PY) -m tests.bench.sessions 1000 1000000

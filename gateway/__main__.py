@@ -27,7 +27,7 @@ def run(argv: Sequence[str], environ: MutableMapping[str, str]) -> int:
     except ConfigError as exc:
         return _fail(str(exc), 2)
     except CommandFailed as exc:
-        return _fail(str(exc), 1)
+        return _fail(str(exc), exc.code)
     except KeyboardInterrupt:
         return 130
 
@@ -43,7 +43,7 @@ def _command(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
             from gateway.commands import demo  # noqa: PLC0415
 
             return demo.run(arguments)
-        case "sessions" | "keys" | "providers":
+        case "sessions" | "keys" | "providers" | "stats":
             from gateway.commands import manage  # noqa: PLC0415
 
             return manage.run(arguments, environ)

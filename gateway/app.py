@@ -180,7 +180,8 @@ class _Worker:
         """`told` are those that want to be closed after the last exchange."""
         self._shared, self._metrics, self._wires, self._told = shared, metrics, wires, told
         self._turns = count()
-        self._credentials = Credentials(logs.conceal)
+        self._credentials = Credentials(logs.conceal, shared.fleet.renewed)
+        shared.fleet.refused = self._credentials.refused
         self.work = Work()
         self.current = Current(self._setup(config))
         self.reloader = Reloader(config, self._apply, count=metrics.reloaded, wall=time.time)
@@ -222,6 +223,7 @@ class _Worker:
             memory=Memory(shared.opened, config, self._metrics, time.perf_counter, shared.digests),
             turns=self._turns,
             attempts=config.routing.attempts,
+            wait=config.routing.wait,
             max_turns=config.history.max_turns,
             wall=time.time,
         )

@@ -86,7 +86,10 @@ class Outlet(Protocol):
 
 
 class Gateway(Struct, frozen=True, kw_only=True):
-    """What every exchange of a worker works with. `turns` counts requests, `wall` tells Unix seconds."""
+    """What every exchange of a worker works with. `turns` counts requests, `wall` tells Unix seconds.
+
+    `wait`: how long a request waits where all targets cool down, in seconds.
+    """
 
     table: Table
     fleet: Fleet
@@ -96,6 +99,7 @@ class Gateway(Struct, frozen=True, kw_only=True):
     attempts: int
     max_turns: int
     wall: Callable[[], float]
+    wait: float = 0.0
 
 
 Arrival = tuple[bytes, list[Event]]
@@ -130,9 +134,9 @@ class Answer(Struct, kw_only=True):
         if self.pieces is not None:
             await self.pieces.let_go()
 
-    def note(self, record: Record, now: float) -> None:
-        """What the record of the exchange says of who serves it."""
-        target, fitted = self.target, self.fitted
+    def note(self, record: Record, route: Route, now: float) -> None:
+        """By which route it came, and what the record of the exchange says of who serves it."""
+        self.route, target, fitted = route, self.target, self.fitted
         record.provider, record.provider_dialect, record.upstream_model = target.provider, target.dialect, target.model
         record.dropped, record.injected, record.trimmed = fitted.dropped, fitted.injected, fitted.trimmed
         if self.decoder is not None:
@@ -170,13 +174,14 @@ class Open(Struct, frozen=True, kw_only=True):
         """What a reply made by us begins with."""
         return reply_head(self.ask, self.recall)
 
-    def note(self, reply: Reply, *, incomplete: bool) -> None:
-        """What the record says of the reply."""
+    def note(self, reply: Reply, said: int, *, incomplete: bool) -> None:
+        """What the record says of the reply; of a stream `said` are the characters."""
         record, answer = self.record, self.answer
         record.served(reply.usage, self.watch.now - answer.started, incomplete=incomplete)
-        record.priced(answer.target.prices)
+        estimate = None
         if incomplete or reply.usage is None:
-            record.estimate = estimated(reply.usage, answer.fitted.body, record.said or len(answer.data))
+            estimate = estimated(reply.usage, answer.fitted.body, said or len(answer.data))
+        record.priced(answer.target.prices, estimate)
 
     def passage(self) -> "Passage":
         """How the stream reaches the client."""

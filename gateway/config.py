@@ -1,12 +1,12 @@
 """The configuration: frozen structs, one YAML file, `${NAME}` for secrets.
 
 Reading is pure: text and an environment mapping go in, a Config comes out, or a ConfigError that names the key.
-An unknown key is an error. What is not built yet is accepted at its default and refused at any other value.
+An unknown key is an error.
 """
 
 import re
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 import msgspec
@@ -198,10 +198,14 @@ class Routing(_Base, frozen=True):
 
     Of equals, for requests that belong to no session: `round-robin` takes them in turn by weight, `weighted` draws by
     weight, `least-busy` takes the one with the fewest requests in flight for its weight, in the whole fleet.
+
+    `wait`: where all targets cool down, a request waits at most so long for the one that is ready first, instead of
+    being refused at once.
     """
 
     strategy: Strategy = "round-robin"
     attempts: int = 3
+    wait: Duration = Duration(0)
     deadline: Duration = Duration(600)
 
 
@@ -234,7 +238,8 @@ class Timeouts(_Base, frozen=True):
 class Credential(_Base, frozen=True):
     """One account at a provider. `id` names it in logs; made from its place in the list if absent.
 
-    `concurrency`: at most so many requests at once from one worker, 0 for no limit.
+    Lower `priority` first, among those that serve a target. `concurrency`: at most so many requests at once from one
+    worker, 0 for no limit.
 
     Exactly one of `key`, `file` (which holds it) and `command` (which prints it); the latter two are asked again every
     `refresh`.
@@ -246,6 +251,7 @@ class Credential(_Base, frozen=True):
     refresh: Duration = Duration(600)
     id: str = ""
     weight: int = 1
+    priority: int = 0
     concurrency: int = 0
     enabled: bool = True
 
@@ -326,10 +332,6 @@ class Config(_Base, frozen=True):
     tracing: Tracing = Tracing()
     providers: dict[str, Provider] = field(default_factory=dict)
     models: dict[str, Model] = field(default_factory=dict)
-
-
-NOT_YET: dict[str, str] = {}
-"""Settings that are accepted at their default only, until they are built."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -482,18 +484,5 @@ def _convert(tree: dict[str, Any]) -> Config:
 
 def check(config: Config) -> None:
     """What types cannot say. Raises ConfigError with the first mistake."""
-    for problem in (*_early(config), *problems(config)):
+    for problem in problems(config):
         raise ConfigError(problem)
-
-
-def _early(config: Config) -> Iterator[str]:
-    default = Config()
-    for path, what in NOT_YET.items():
-        if _at(config, path) != _at(default, path):
-            yield f"{path}: {what} is not available yet; leave it at {_at(default, path)!r}."
-
-
-def _at(config: object, path: str) -> object:
-    for name in path.split("."):
-        config = getattr(config, name)
-    return config

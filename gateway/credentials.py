@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ COMMAND_TIME = 30.0
 """Seconds that a command may take."""
 AGAIN = 5.0
 """Seconds until a key that could not be had is asked for again."""
+SOONEST = 1.0
+"""Seconds between two times that a key is asked for, if the first one is refused."""
 LARGEST = 64 * 1024
 
 
@@ -26,19 +29,26 @@ class Unobtainable(Exception):
 
 
 class Credentials:
-    """The newest key of each credential that has a file or a command. `conceal` is told each key.
+    """The newest key of each credential that has a file or a command.
 
-    A key that cannot be had any more is used on: the provider knows best whether it is still good.
+    `conceal` is told each key, `renewed` each credential that has another than before. A key that cannot be had any
+    more is used on: the provider knows best whether it is still good.
     """
 
-    def __init__(self, conceal: Callable[[list[str]], None]) -> None:
+    def __init__(self, conceal: Callable[[list[str]], None], renewed: Callable[[Seat], None]) -> None:
         self._conceal = conceal
+        self._renewed = renewed
+        self._asked_for: dict[Seat, asyncio.Event] = defaultdict(asyncio.Event)
         self._keys: dict[Seat, str] = {}
         self._followed: dict[Seat, tuple[Credential, asyncio.Task[None]]] = {}
 
     def key(self, seat: Seat) -> str:
         """The key, "" as long as there is none."""
         return self._keys.get(seat, "")
+
+    def refused(self, seat: Seat) -> None:
+        """The provider refused the key: perhaps there is another by now."""
+        self._asked_for[seat].set()
 
     async def follow(self, config: Config) -> None:
         """Keep the keys of this configuration fresh, and no others. Each has been asked for once on return."""
@@ -67,8 +77,12 @@ class Credentials:
 
     async def _keep_fresh(self, seat: Seat, credential: Credential) -> None:
         while True:
-            missing = seat not in self._keys
-            await asyncio.sleep(min(AGAIN, credential.refresh) if missing else credential.refresh)
+            seconds = credential.refresh if seat in self._keys else min(AGAIN, credential.refresh)
+            await asyncio.sleep(min(SOONEST, seconds))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds - min(SOONEST, seconds)):
+                    await self._asked_for[seat].wait()
+            self._asked_for[seat].clear()
             await self._fetch(seat, credential)
 
     async def _fetch(self, seat: Seat, credential: Credential) -> None:
@@ -77,9 +91,12 @@ class Credentials:
         except Unobtainable as error:
             log.warning("no new key", extra={"provider": seat[0], "credential": seat[1], "why": str(error)})
             return
-        if self._keys.get(seat) != key:
+        before = self._keys.get(seat)
+        if before != key:
             self._conceal([key])
             self._keys[seat] = key
+            if before is not None:
+                self._renewed(seat)
 
 
 async def _from_file(name: str) -> str:

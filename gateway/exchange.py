@@ -13,6 +13,7 @@ from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.fleet.fleet import Trial
 from gateway.metrics import Record
+from gateway.patience import patiently
 from gateway.routing.health import is_fault_of_request, more_useful
 from gateway.routing.plan import Wish, plan, refused, seat_after
 from gateway.routing.prices import priced
@@ -34,7 +35,7 @@ async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record
         if recall is not None and recall.replayed is not None:
             await replay(ask, recall, out)
             return
-        answer = await first_answer(gateway, ask, recall, watch, record)
+        answer = await patiently(first_answer, gateway, ask, recall, watch, record)
         turn = Open(gateway=gateway, ask=ask, recall=recall, answer=answer, watch=watch, record=record)
         await (relay(turn, out) if ask.request.stream else deliver(turn, out))
     finally:
@@ -49,27 +50,27 @@ async def exchange(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record
 async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch: Watch, record: Record) -> Answer:
     """Walk the plan until a target answers, or refuses for good."""
     route = find_route(gateway, ask, record)
-    aligned, cut, pin = (recall.aligned, recall.cut, recall.pin) if recall else (None, 0, None)
-    wish = Wish((pin.provider, pin.credential) if pin else None, ask.affinity, next(gateway.turns))
-    tag = recall.ask.key.tag if recall else ""
+    aligned, cut, tag = (recall.aligned, recall.cut, recall.ask.key.tag) if recall else (None, 0, "")
+    wish = Wish(recall.pin.seat if recall and recall.pin else None, ask.affinity, next(gateway.turns))
     fitting = Fitting(ask.client, ask.request, aligned, cut=cut, max_turns=gateway.max_turns, tag=tag)
     refusal: UpstreamError | None = None
     for target in plan(route, wish, gateway.fleet.state()):
         trial = await gateway.fleet.enter(target)
         if trial is None:
             continue
+        began = watch.now
         try:
             with trial:
                 answer = await attempt(gateway, ask, trial, fitting, watch)
         except UpstreamError as error:
+            record.outside += watch.now - began
             record.tried(target.provider, target.credential, target.model, error.kind.label)
             refusal = more_useful(refusal, error)
             if is_fault_of_request(error) or watch.now >= watch.deadline or len(record.attempts) >= gateway.attempts:
                 break
         else:
             record.tried(target.provider, target.credential, target.model, "served")
-            answer.route = route
-            answer.note(record, watch.now)
+            answer.note(record, route, watch.now)
             return answer
     raise refused(refusal, route, gateway.fleet.state())
 
@@ -115,8 +116,7 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
 
 async def deliver(turn: Open, out: Outlet) -> None:
     """A whole reply: settled, then sent (rule S7)."""
-    reply = turn.answer.reply
-    assert reply is not None  # noqa: S101 - whole answers have one
+    reply = turn.answer.reply or Reply()
     await settle(turn, reply)
     await out.whole(turn.headers(), turn.body(reply))
     await confirm(turn)
@@ -140,13 +140,11 @@ async def relay(turn: Open, out: Outlet) -> None:
             arrived = None if builder.ended else await following(turn)
     except (GatewayError, asyncio.CancelledError) as error:
         turn.answer.trial.broke(error)
-        turn.record.said = builder.said
-        await settle(turn, builder.cut(), incomplete=True)
+        await settle(turn, builder.cut(), builder.said, incomplete=True)
         await apologise(turn, passage, error, out, held)
         raise
     try:
-        turn.record.said = builder.said
-        await settle(turn, passage.told(builder.reply()), overflown=builder.overflown)
+        await settle(turn, passage.told(builder.reply()), builder.said, overflown=builder.overflown)
     except GatewayError as error:
         await apologise(turn, passage, error, out)
         raise
@@ -172,11 +170,11 @@ async def replay(ask: Ask, recall: Recall, out: Outlet) -> None:
     await out.finish(b"".join(encoder.encode(event) for event in events_of(reply)))
 
 
-async def settle(turn: Open, reply: Reply, *, incomplete: bool = False, overflown: bool = False) -> None:
+async def settle(turn: Open, reply: Reply, said: int = 0, *, incomplete: bool = False, overflown: bool = False) -> None:
     """The one end of every exchange that a provider answered: counted, and stored if it has a session."""
     turn.watch.done()
     answer, recall, memory = turn.answer, turn.recall, turn.gateway.memory
-    turn.note(reply, incomplete=incomplete)
+    turn.note(reply, said, incomplete=incomplete)
     if recall is None or memory is None:
         return
     was = recall.pin.seat if recall.pin else None

@@ -43,8 +43,9 @@ class Record(Struct, kw_only=True):
 
     Times are in seconds; labels come from configuration only. `model` is the route's configured name. `error` is an
     error kind's label, "" if there was none.
-    `first` is the time to the first content, `store` the time spent on the session store, `upstream` on providers.
-    `said` are the characters of a streamed reply; `estimate` are about the tokens that a provider did not count.
+    `first` is the time to the first content, `store` the time spent on the session store, `upstream` on the provider
+    that served; `outside` on the client's body, on attempts that failed, and on waiting for a target.
+    `estimate` are about the tokens that a provider did not count; `charge` the dollars that a budget counts.
     """
 
     request_id: str
@@ -64,6 +65,7 @@ class Record(Struct, kw_only=True):
     first: float | None = None
     upstream: float = 0.0
     store: float = 0.0
+    outside: float = 0.0
     usage: Usage | None = None
     cost: float | None = None
     attempts: list[Attempt] = []
@@ -75,9 +77,8 @@ class Record(Struct, kw_only=True):
     replaced: int = 0
     session_bytes: int = 0
     incomplete: bool = False
-    prices: Prices | None = None
-    said: int = 0
     estimate: Usage | None = None
+    charge: float = 0.0
 
     def tried(self, provider: str, credential: str, model: str, outcome: str) -> None:
         """One attempt more."""
@@ -87,9 +88,10 @@ class Record(Struct, kw_only=True):
         """A provider answered, in so many seconds."""
         self.usage, self.upstream, self.incomplete = usage, upstream, incomplete
 
-    def priced(self, prices: Prices | None) -> None:
-        """What it cost in dollars; None stays where that is unknown."""
-        self.prices, self.cost = prices, cost_of(prices, self.usage)
+    def priced(self, prices: Prices | None, estimate: Usage | None = None) -> None:
+        """What it cost in dollars, None where that is unknown; a budget is charged by the `estimate` then."""
+        self.cost, self.estimate = cost_of(prices, self.usage), estimate
+        self.charge = cost_of(prices, estimate or self.usage) or 0.0
 
 
 class Histogram(SingleHistogram):
@@ -122,7 +124,7 @@ class Metrics:
         self._duration = histogram("gateway_request_duration_seconds", "From request to end of reply.", whose, SECONDS)
         self._overhead = histogram(
             "gateway_overhead_seconds",
-            "Time in the gateway itself: not the provider's, not the store's.",
+            "Time in the gateway itself: not the providers', not the store's, not the client's.",
             [],
             FAST_SECONDS,
         )
@@ -162,6 +164,7 @@ class Metrics:
         self._add_states(registry)
         # Looking up a labelled child costs more than counting; the label sets are few and come from configuration.
         self._of_attempt = lru_cache(1024)(self._attempts.labels)
+        self._of_store = lru_cache(64)(self._store.labels)
 
     def _add_states(self, registry: CollectorRegistry) -> None:
         """What is so now; several workers report the sum, or the highest where all see the same."""
@@ -240,7 +243,9 @@ class Metrics:
         tried = Tally((each.provider, each.credential, each.outcome) for record in records for each in record.attempts)
         for attempt, count in tried.items():
             self._of_attempt(*attempt).inc(count)
-        self._overhead.observe_all([max(each.duration - each.upstream - each.store, 0.0) for each in records])
+        elsewhere = [each.upstream + each.store + each.outside for each in records]
+        own = [max(each.duration - spent, 0.0) for each, spent in zip(records, elsewhere, strict=True)]
+        self._overhead.observe_all(own)
         for (*whose, owner), group in alike.items():
             self._observe_alike(whose, group)
             if whose[-1]:
@@ -314,7 +319,7 @@ class Metrics:
 
     def store_took(self, operation: str, seconds: float) -> None:
         """A store operation succeeded."""
-        self._store.labels(operation).observe(seconds)
+        self._of_store(operation).observe(seconds)
 
     def store_failed(self, operation: str, reason: str) -> None:
         """A store operation failed; `reason` is a class name of ours."""

@@ -1,7 +1,8 @@
 """Token counts, embeddings and legacy completions: none of them touches a session (rule S16)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -49,14 +50,15 @@ async def count(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
     """
     route = find_route(gateway, ask, record)
     fitting = Fitting(ask.client, ask.request, None, cut=0, max_turns=0)
-    target = plan(route, Wish(None, ask.affinity, next(gateway.turns)), gateway.fleet.state())[0]
-    counting, client = DIALECTS[target.dialect].COUNTING, ask.client.COUNTING
+    target = _ready(gateway, ask, route)
+    counting, client = DIALECTS[target.dialect].COUNTING if target else None, ask.client.COUNTING
     assert client is not None  # noqa: S101 - only dialects that can count have a route
-    headers = [("x-gateway-provider", target.provider)]
-    if counting is not None:
+    if target is not None and counting is not None:
+        headers = [("x-gateway-provider", target.provider)]
         body = counting.body(fitting.fit(target).body, target.model)
         try:
-            answer = await _post(gateway, ask, target, counting.path(target.model), body, watch)
+            with outside(record, watch):
+                answer = await _post(gateway, ask, target, counting.path(target.model), body, watch)
             tokens = counting.decode(answer)
         except (UpstreamError, ValueError) as error:
             if isinstance(error, UpstreamError) and is_fault_of_request(error):
@@ -69,6 +71,14 @@ async def count(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
     await out.whole([ESTIMATED], client.encode(estimate(ask.client.decode_prompt(ask.request))))
 
 
+def _ready(gateway: Gateway, ask: Ask, route: Route) -> Target | None:
+    """Whom to ask for a count: none if all cool down."""
+    try:
+        return plan(route, Wish(None, ask.affinity, next(gateway.turns)), gateway.fleet.state())[0]
+    except GatewayError:
+        return None
+
+
 async def embed(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: Record) -> None:
     """Embeddings, by the first provider that speaks OpenAI's API; its answer passes unchanged."""
     route = find_route(gateway, ask, record)
@@ -79,14 +89,14 @@ async def embed(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
 
     async def embedded(target: Target) -> bytes:
         fields = ask.request.fields | {"model": Raw(_ENCODER.encode(target.model))}
-        return await _post(gateway, ask, target, EMBED, _ENCODER.encode(fields), watch)
+        with outside(record, watch):
+            return await _post(gateway, ask, target, EMBED, _ENCODER.encode(fields), watch)
 
     answer, target = await _first(gateway, ask, Route(route.name, able), record, embedded)
     record.provider, record.upstream_model = target.provider, target.model
     record.provider_dialect, record.usage = target.dialect, _usage_of(answer)
-    record.priced(target.prices)
-    if record.usage is None:
-        record.estimate = estimated(None, bytes(ask.request.fields["input"]), 0)
+    estimate = estimated(None, bytes(ask.request.fields["input"]), 0) if record.usage is None else None
+    record.priced(target.prices, estimate)
     told = [("x-gateway-provider", target.provider), ("x-gateway-attempts", str(len(record.attempts)))]
     await out.whole(told, answer)
 
@@ -127,6 +137,16 @@ async def _first(
             record.tried(target.provider, target.credential, target.model, "served")
             return answer, target
     raise refused(refusal, route, gateway.fleet.state())
+
+
+@contextmanager
+def outside(record: Record, watch: Watch) -> Iterator[None]:
+    """The provider's time, which is not the gateway's."""
+    began = watch.now
+    try:
+        yield
+    finally:
+        record.outside += watch.now - began
 
 
 async def _post(gateway: Gateway, ask: Ask, target: Target, path: str, body: bytes, watch: Watch) -> bytes:

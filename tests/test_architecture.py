@@ -29,7 +29,7 @@ LAYERS = [
     {"gateway.app"},
     {"gateway.api", "gateway.console"},
     {"gateway.exchange", "gateway.passthrough"},
-    {"gateway.arrivals"},
+    {"gateway.arrivals", "gateway.patience"},
     {"gateway.ask"},
     {"gateway.fleet", "gateway.ledger"},
     {

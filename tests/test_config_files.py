@@ -9,7 +9,7 @@ import yaml
 from msgspec import to_builtins
 
 from gateway.commands.check import warnings
-from gateway.config import NOT_YET, Config, parse
+from gateway.config import Config, parse
 
 FILES = sorted((Path(__file__).parents[1] / "config").glob("*.yaml"))
 COMMENTED = next(path for path in FILES if path.name == "gateway.yaml")
@@ -46,14 +46,8 @@ def test_the_commented_file_shows_every_setting_at_its_default():
     ours = tree_of(parse(COMMENTED.read_text(), {}))
     for section in ("server", "auth", "sessions", "history", "responses", "routing", "streaming"):
         shown, wanted = leaves(given[section]), leaves(default[section])
-        assert {leaf for leaf in wanted if not later(section, *leaf)} == set(shown), section
+        assert set(wanted) == set(shown), section
         assert leaves(ours[section]) == wanted, section
-
-
-def later(*path: str) -> bool:
-    """Whether a setting has no meaning yet: it is refused, or belongs to a mode that is."""
-    sentinel = path[-1].startswith("sentinel_") and "sessions.redis.mode" in NOT_YET
-    return sentinel or ".".join(path) in NOT_YET
 
 
 def tree_of(config: Config) -> Any:

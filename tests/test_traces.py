@@ -135,9 +135,13 @@ def unwell(_: Seen) -> Say:
     return Say(status=503, wait=0.05)
 
 
+def talkative(_: Seen) -> Say:
+    return Say("six seven eight nine", pause=0.05)
+
+
 @pytest.fixture(scope="module")
 def world(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with provider(unwell) as (first, one), provider() as (second, two):
+    with provider(unwell) as (first, one), provider(talkative) as (second, two):
         text = CONFIG.format(first=one, second=two, folder=tmp_path_factory.mktemp("s"))
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,

@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gateway.api.auth import Caller
+from gateway.api.opening import opening
 from gateway.dialects.dialect import Request
 from gateway.errors import GatewayError, Kind
 from gateway.sessions.chains import chain_id, short_token
@@ -27,6 +28,11 @@ AGENT_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "thread
 _FIELDS = ("prompt_cache_key", "conversation", "metadata", "client_metadata")
 _SUB_AGENT = "x-claude-code-agent-id"
 """A sub-agent of Claude Code has its session's id and a prompt of its own."""
+
+_NAMELESS = ("GeminiCLI", "QwenCode")
+"""Coding agents that send no name of their session, by their user agent."""
+_INSTALLATION = "x-gemini-api-privileged-user-id"
+"""Gemini CLI sends it, unless its usage statistics are switched off."""
 
 Directive = Literal["auto", "delta", "resend", "off", "reset"]
 
@@ -50,7 +56,7 @@ def read_directives(
         return Directives(None, "", "")
     given = headers.get("x-session-id")
     directive = _directive(headers)
-    signal = _signal(headers, fields)
+    signal = _signal(headers, fields) or _unnamed(headers, fields, always=caller.sessions == "affinity")
     affinity_only = caller.sessions == "affinity" or directive == "off" or not enabled
     if given is None or affinity_only or (is_agent(headers) and directive not in ("delta", "resend")):
         name = signal if given in (None, "new") else given
@@ -141,6 +147,13 @@ def _signal(headers: Mapping[str, str], fields: Mapping[str, Raw]) -> str:
         if name in fields and (value := _field(name, fields[name])):
             return value[:256]
     return ""
+
+
+def _unnamed(headers: Mapping[str, str], fields: Mapping[str, Raw], *, always: bool) -> str:
+    """What a coding agent that names no session is known by: its installation, or how its conversation began."""
+    if installation := headers.get(_INSTALLATION):
+        return installation[:256]
+    return opening(fields) if always or headers.get("user-agent", "").startswith(_NAMELESS) else ""
 
 
 def _field(name: str, raw: Raw) -> str:

@@ -152,6 +152,7 @@ class _Visit:
         caller = self._setup.callers.find(self._headers, self._scope["query_string"].decode("latin-1"))
         self._record.key, self._record.owner = caller.id, caller.owner
         body = await read_body(receive, self._headers, server.max_body)
+        self._record.outside = self._watch.now - self._watch.started
         request = open_request(self._scope, body)
         await self._admit(caller)
         ask = self._ask = self._asked(request, caller, body)

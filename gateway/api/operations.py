@@ -12,7 +12,7 @@ from gateway.api.redacted import redacted
 from gateway.api.selection import Store
 from gateway.api.transcript import rfc3339
 from gateway.errors import GatewayError, Kind
-from gateway.routing.health import CoolDown, Place
+from gateway.routing.health import CoolDown, Place, model_of
 from gateway.routing.table import Target
 
 State = Literal["ready", "degraded", "cooling", "disabled"]
@@ -246,4 +246,4 @@ def _cooling(desk: Desk, place: Place, known: CoolDown) -> Cooling:
     now = desk.clock()
     seconds = max(known.until - now, 0.0)
     until = rfc3339(int((desk.wall() + known.until - now) * 1000))
-    return Cooling(place[2] or None, known.kind.label, known.level, until, round(seconds, 3), known.probing > now)
+    return Cooling(model_of(place), known.kind.label, known.level, until, round(seconds, 3), known.probing > now)

@@ -1,5 +1,6 @@
 """Conversations in the management API: finding, reading, making, changing and deleting them."""
 
+import asyncio
 from secrets import token_hex
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,7 @@ EXAMINED = 2000
 """Sessions that one request looks at, at most, however few of them pass its filter."""
 
 _CHUNK = 200
+_AT_ONCE = 32
 _LEAST = 20
 """What looking into the store counts at least."""
 
@@ -180,14 +182,14 @@ class Sessions(Controller):
         if not (erase.all or owner is not None or wanted != ANY):
             message = "Say which sessions: give a filter, or all=true for all of them."
             raise GatewayError(Kind.INVALID, message, code="no_filter")
-        examined = matched = deleted = 0
-        while examined < EXAMINED:
+        examined = effort = matched = deleted = 0
+        while effort < EXAMINED:
             page = await store.list(owner=owner, cursor=cursor, limit=_CHUNK, wanted=wanted)
-            examined += max(page.looked, _LEAST)
-            keys = [head.key for head in page.heads]
-            matched += len(keys)
-            for key in [] if erase.dry_run else keys:
-                deleted += await store.delete(key)
+            examined, effort = examined + page.looked, effort + max(page.looked, _LEAST)
+            matched += len(page.heads)
+            for start in range(0, 0 if erase.dry_run else len(page.heads), _AT_ONCE):
+                some = page.heads[start : start + _AT_ONCE]
+                deleted += sum(await asyncio.gather(*(store.delete(head.key) for head in some)))
             cursor = page.next
             if cursor is None:
                 break

@@ -27,6 +27,8 @@ LARGEST_LINE = 64 << 20
 
 _IN_MEMORY = 8 << 20
 _TOLD = 20
+_AT_ONCE = 8
+"""Sessions that are loaded side by side for an export; each may be as large as sessions.max_bytes."""
 
 
 class Imported(Struct, frozen=True):
@@ -95,10 +97,22 @@ async def exported(
     store: SessionStore, wanted: Wanted, owner: str | None, id: str | None, *, keyed: bool
 ) -> AsyncIterator[bytes]:
     """The lines of the sessions that pass. `keyed`: their digests were made with a key, which no line carries."""
-    async for key in _keys(store, owner, id):
-        session = await store.load(key, turns=1 << 31, marks=True, keep=0.0)
-        if session is not None and wanted.passes(session.head):
-            yield line_of(redigested(session, PLAIN) if keyed else session)
+    async for keys in _several(_keys(store, owner, id)):
+        loads = (store.load(key, turns=1 << 31, marks=True, keep=0.0) for key in keys)
+        for session in await asyncio.gather(*loads):
+            if session is not None and wanted.passes(session.head):
+                yield line_of(redigested(session, PLAIN) if keyed else session)
+
+
+async def _several(keys: AsyncIterator[SessionKey]) -> AsyncIterator[list[SessionKey]]:
+    some: list[SessionKey] = []
+    async for key in keys:
+        some.append(key)
+        if len(some) == _AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
 
 
 async def _keys(store: SessionStore, owner: str | None, id: str | None) -> AsyncIterator[SessionKey]:

@@ -54,6 +54,7 @@ for text in ("My name is Edsger.", "What is my name?"):
 END
 
 What is stored: curl -sS -H 'Authorization: Bearer {key}' {url}/v0/management/sessions
+The same to look at: {url}/console (management key {key})
 Sessions are in {directory}{life}. Ctrl-C stops the demo.
 """
 

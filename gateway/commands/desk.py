@@ -3,9 +3,11 @@
 Directly means a gateway within this process that listens nowhere: the same API, the same checks.
 """
 
+import logging
 from argparse import Namespace
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any, cast
 
@@ -14,7 +16,7 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from gateway.app import create_app, make_shared
-from gateway.commands.load import CommandFailed, load
+from gateway.commands.load import CommandFailed, WrongArguments, load
 from gateway.config import Config, FileSessions, Management, RedisSessions, Sessions
 from gateway.metrics import Metrics, Record
 from gateway.sessions.store import SessionStore
@@ -25,6 +27,11 @@ URL = "http://127.0.0.1:8080"
 _PATIENCE = 600.0
 """Seconds without a byte: an import is answered when all of it is written."""
 _PREFIX = "/v0/management"
+_MEANT = {
+    "?owner= and ?user=": "--owner and --user",
+    "existing=skip or existing=replace": "--existing skip or --existing replace",
+}
+"""What the API calls things, and how they are said on the command line."""
 
 
 class Desk:
@@ -67,6 +74,8 @@ def _checked(reply: httpx.Response, body: bytes) -> bytes:
         message += f" Set {KEY_VARIABLE}."
     elif reply.status_code == httpx.codes.NOT_FOUND and "session" not in message and "provider" not in message:
         message += " Is management.key set there?"
+    for said, meant in _MEANT.items():
+        message = message.replace(said, meant)
     raise CommandFailed(message)
 
 
@@ -77,10 +86,13 @@ async def desk(arguments: Namespace, environ: Mapping[str, str]) -> AsyncIterato
     if config is None:
         key = environ.get(KEY_VARIABLE, "")
         url = arguments.url or environ.get("GATEWAY_URL") or URL
+        if not url.startswith(("http://", "https://")):
+            raise WrongArguments(f"The gateway's address begins with http:// or https://, unlike {url!r}.")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_PATIENCE) as client:
             yield Desk(client, url)
         return
+    _look_for(config, arguments)
     failed: CommandFailed | None = None
     key = token_urlsafe()
     config = msgspec.structs.replace(config, management=Management(key=key))
@@ -97,8 +109,9 @@ async def desk(arguments: Namespace, environ: Mapping[str, str]) -> AsyncIterato
 
 
 @asynccontextmanager
-async def opened_store(config: Config) -> AsyncIterator[SessionStore]:
-    """The store alone."""
+async def opened_store(config: Config, arguments: Namespace) -> AsyncIterator[SessionStore]:
+    """The store alone. Raises CommandFailed."""
+    _look_for(config, arguments)
     shared = make_shared(config, Metrics(CollectorRegistry()), None)
     try:
         yield shared.opened
@@ -120,6 +133,18 @@ def direct(arguments: Namespace, environ: Mapping[str, str]) -> Config | None:
     return msgspec.structs.replace(
         config, sessions=Sessions(**{**kept, "store": "file", "file": FileSessions(directory=where)})
     )
+
+
+_MAKES = ("import", "create")
+
+
+def _look_for(config: Config, arguments: Namespace) -> None:
+    """A store of files that is not there is a mistake, unless something is to be put into it."""
+    directory = Path(config.sessions.file.directory).expanduser()
+    if config.sessions.store == "file" and arguments.action not in _MAKES and not directory.is_dir():
+        raise CommandFailed(f"{directory}: there is no such directory.")
+    for name in ("gateway.ledger", "gateway.fleet"):  # what they warn of, the command itself tells
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _nothing(_: Record) -> None:

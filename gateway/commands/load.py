@@ -10,7 +10,15 @@ FILE_VARIABLE = "GATEWAY_CONFIG"
 
 
 class CommandFailed(Exception):
-    """The command cannot go on; the message is for the person at the terminal."""
+    """The command cannot go on; the message is for the person at the terminal. `code` is the exit code."""
+
+    code = 1
+
+
+class WrongArguments(CommandFailed):
+    """What was said on the command line cannot be meant."""
+
+    code = 2
 
 
 def chosen_file(arguments: Namespace, environ: Mapping[str, str]) -> Path | None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -40,6 +41,9 @@ KEEP_ALIVE = 75
 GC_THRESHOLDS = (10_000, 20, 50)
 """Allocations until a collection: what a request makes is freed by counting, and what the start has made is frozen."""
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+FILES_A_REQUEST, OTHER_FILES = 2, 256
 
 
 class Server(uvicorn.Server):
@@ -98,6 +102,7 @@ def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
     config = load(arguments, environ)
     source = Source(partial(load, arguments, dict(environ)), chosen_file(arguments, environ))
     logs.configure(logs.secrets_in(config))
+    allow_files(FILES_A_REQUEST * config.server.max_concurrency + OTHER_FILES)
     sockets = listen(config.server.host, config.server.port)
     about = {"url": url_of(config.server.host, sockets), "workers": config.server.workers}
     if config.management.port is not None:
@@ -120,6 +125,17 @@ def run(arguments: Namespace, environ: MutableMapping[str, str]) -> int:
             ).run()
     log.info("stopped")
     return code
+
+
+def allow_files(wanted: int) -> None:
+    """Let each worker open so many files, as far as the system permits: containers often begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        about = {"limit": most, "wanted": wanted}
+        log.warning("fewer files may be open than server.max_concurrency needs: raise ulimit -Hn", extra=about)
 
 
 def serve(

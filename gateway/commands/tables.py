@@ -1,6 +1,7 @@
 """Answers for people and for programs: tables, or JSON."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,22 @@ def say_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     widths = [max(map(len, column)) for column in zip(heads, *cells, strict=True)]
     for row in (heads, *cells):
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def listed(arguments: Namespace, rows: list[dict[str, Any]], columns: tuple[str, ...]) -> None:
+    """Rows as a table, or with --json as they are."""
+    if arguments.json:
+        say_json(rows)
+    else:
+        say_table([name.upper() for name in columns], [[row.get(name) for name in columns] for row in rows])
+
+
+def told(arguments: Namespace, answer: object, text: str) -> None:
+    """A line, or with --json the whole answer."""
+    if arguments.json:
+        say_json(answer)
+    else:
+        say(text)
 
 
 def progress(text: str, *, done: bool = False) -> None:

@@ -22,7 +22,7 @@ from gateway.metrics import Metrics
 from gateway.routing.health import Health, Place, after, failing, is_fault_of_request, place_of
 from gateway.routing.load import Load, Seat
 from gateway.routing.plan import State
-from gateway.routing.table import Target
+from gateway.routing.table import ACCOUNT, Target
 
 log = logging.getLogger("gateway.fleet")
 
@@ -56,6 +56,8 @@ class Fleet:
         self.disabled: frozenset[str] = frozenset()
         self.shares_load = False
         """Whether workers tell each other how busy they are; otherwise each knows its own requests only."""
+        self.refused: Callable[[Seat], None] = lambda _: None
+        """Told of a credential whose key was refused, and comes from a file or a command that may have another."""
 
     @property
     def health(self) -> Health:
@@ -121,6 +123,8 @@ class Fleet:
         if cooling is before:
             return
         self._health.put(place, cooling)
+        if target.moving_key and error.kind is Kind.UNAUTHENTICATED:
+            self.refused(target.seat)
         if self._metrics is not None:
             self._metrics.cooled(*target.seat, error.kind.label)
         if self._board is not None:
@@ -158,6 +162,19 @@ class Fleet:
         if places:
             self._probes.subtract(places)
             self._probes = +self._probes
+
+    def renewed(self, seat: Seat) -> None:
+        """A credential has another key: that the old one was refused means nothing any more."""
+        place = (*seat, ACCOUNT)
+        if self._health.get(place) is None:
+            return
+        self._health.put(place, None)
+        if self._board is not None:
+            self._tell(place, self._tell_renewal(self._board, place))
+
+    @staticmethod
+    async def _tell_renewal(board: Board, place: Place) -> None:
+        await board.clear(place, None)
 
     def disable(self, providers: frozenset[str]) -> None:
         """Operators want these to get no requests."""

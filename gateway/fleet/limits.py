@@ -25,7 +25,6 @@ from gateway.fleet.file_spending import FileSpending
 from gateway.fleet.meters import Meters
 from gateway.fleet.redis_tally import LEASE, RedisTally
 from gateway.metrics import Record
-from gateway.routing.prices import cost_of
 
 log = logging.getLogger("gateway.fleet")
 
@@ -38,6 +37,7 @@ MOST_OWED: Final = 10_000
 
 _REFUSALS: Final = ("", "requests a minute", "tokens a minute", "requests at once")
 _DAY, _MONTH = 4, 5
+NONE: Final = KeyLimits()
 
 
 class Ticket(Struct, frozen=True):
@@ -80,7 +80,7 @@ class Limits:
 
         The request may go on unless `taken.refused` says which limit is used up.
         """
-        if limits == KeyLimits():
+        if limits == NONE:
             return None
         taken = await self._taken(key, limits, name)
         ticket = Ticket(key, name, limits, taken)
@@ -243,9 +243,7 @@ def overdrawn(limits: KeyLimits, spent: tuple[int, int]) -> int:
 def used(record: Record) -> tuple[int, float]:
     """Tokens and dollars of a request, as the provider has counted them; about so many where it has not."""
     usage = record.estimate or record.usage
-    if usage is None:
-        return 0, 0.0
-    return usage.input + usage.output, cost_of(record.prices, usage) or 0.0
+    return (usage.input + usage.output, record.charge) if usage is not None else (0, 0.0)
 
 
 def refusal(ticket: Ticket) -> GatewayError:

@@ -16,7 +16,8 @@ from gateway.errors import Kind
 from gateway.fleet.board import SILENCE
 from gateway.routing.health import HIGHEST_LEVEL, MEMORY, MOST_PLACES, CoolDown, Failing, Place
 from gateway.routing.load import InFlight, added
-from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
+from gateway.sessions.redis_lanes import FAILURES
+from gateway.sessions.redis_link import Link, Script, unavailable
 
 T = TypeVar("T")
 

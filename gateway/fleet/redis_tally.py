@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 from gateway.config import KeyLimits
 from gateway.fleet.bucket import Taken
 from gateway.fleet.budget import Periods, budgets
-from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
+from gateway.sessions.redis_lanes import FAILURES
+from gateway.sessions.redis_link import Link, Script, unavailable
 
 T = TypeVar("T")
 

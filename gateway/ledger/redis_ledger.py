@@ -5,7 +5,8 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from gateway.ledger.ledger import Entries, Strikes
-from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
+from gateway.sessions.redis_lanes import FAILURES
+from gateway.sessions.redis_link import Link, Script, unavailable
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from gateway.errors import GatewayError, Kind, UpstreamError
-from gateway.routing.table import Target
+from gateway.routing.table import ACCOUNT, Target
 
 HALF_HOUR = 1800.0
 RETRY_AFTER_CAP = 300.0
@@ -22,7 +22,7 @@ TERMINAL = (Kind.UNAUTHENTICATED, Kind.PAYMENT_REQUIRED, Kind.FORBIDDEN, Kind.NO
 """A session's pin to a target that fails so is worth nothing any more."""
 
 Place = tuple[str, str, str]
-"""Provider, credential, and the model, or "" for all models of the credential."""
+"""Provider, credential, and the model, or for all models of the credential its target's `account`."""
 
 
 class CoolDown(Struct, frozen=True):
@@ -65,6 +65,11 @@ class Health:
         if not self._cooling:
             return 0.0
         return max((max(cooling.until, cooling.probing) for _, cooling in self.known(target)), default=0.0)
+
+    def again(self, target: Target, now: float) -> float:
+        """When a client may well ask for the target again: while another request tries it, at once."""
+        waits = (cooling.until for _, cooling in self.known(target) if cooling.until > now)
+        return max(waits, default=now)
 
     def known(self, target: Target) -> Iterator[tuple[Place, CoolDown]]:
         """What keeps the target away, or has done so since it served last."""
@@ -134,15 +139,20 @@ def failing(error: UpstreamError) -> Failing:
             return Failing(error.kind, 5.0, asked, 60.0)
 
 
+def model_of(place: Place) -> str | None:
+    """The model that cools down, None if it is all of the credential."""
+    return None if place[2].startswith(ACCOUNT) else place[2]
+
+
 def place_of(target: Target, error: UpstreamError) -> Place:
     """What cools down: the target's model, or the credential with all its models."""
     whole = error.kind in (Kind.UNAUTHENTICATED, Kind.PAYMENT_REQUIRED)
-    return target.provider, target.credential, "" if whole else target.model
+    return target.provider, target.credential, target.account if whole else target.model
 
 
 def places_of(target: Target) -> tuple[Place, Place]:
     """The places whose cool-downs keep a target away."""
-    return (target.provider, target.credential, target.model), (target.provider, target.credential, "")
+    return (target.provider, target.credential, target.model), (target.provider, target.credential, target.account)
 
 
 def is_fault_of_request(error: UpstreamError) -> bool:

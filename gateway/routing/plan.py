@@ -12,6 +12,7 @@ from gateway.routing.load import Load
 from gateway.routing.table import Route, Target
 
 GOLDEN = 0.6180339887498949
+_PASSING = (Kind.RATE_LIMITED, Kind.UNAVAILABLE, Kind.BAD_GATEWAY, Kind.TIMEOUT)
 
 
 class Wish(Struct, frozen=True):
@@ -110,14 +111,14 @@ def refused(refusal: UpstreamError | None, route: Route, state: State) -> Gatewa
     if refusal is None:
         return nobody(route, state)
     error = told(refusal)
-    if error.retry_after is None and error.kind in (Kind.RATE_LIMITED, Kind.UNAVAILABLE):
+    if error.kind in _PASSING:  # one provider's Retry-After says nothing of the others
         error.retry_after = soonest(route, state)
     return error
 
 
 def soonest(route: Route, state: State) -> float:
     """Seconds until a target may be tried again, at least one."""
-    return max(min(state.health.until(target) for target in route.targets) - state.now, 1.0)
+    return max(min(state.health.again(target, state.now) for target in route.targets) - state.now, 1.0)
 
 
 def seat_after(

@@ -1,7 +1,8 @@
 """Which models exist and by which targets each is served; built from the configuration, once."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
+from hashlib import sha256
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,13 +18,15 @@ DIALECT_OF: dict[config.ProviderKind, str] = {
     "gemini": "gemini",
 }
 
+ACCOUNT = "account:"
 _RESOLVED_LIMIT = 1024
 
 
 class Target(Struct, frozen=True, kw_only=True):
     """One way to serve a model: an upstream model at a provider, by one of its credentials.
 
-    `moving_key`: the key is not `key`, but what a file or a command says now.
+    `moving_key`: the key is not `key`, but what a file or a command says now. `account` begins with ACCOUNT and is
+    another one with another key, so that a new key is not held responsible for the old one.
     """
 
     provider: str
@@ -40,6 +43,7 @@ class Target(Struct, frozen=True, kw_only=True):
     adjust: Adjust | None = None
     cache_hints: bool = True
     moving_key: bool = False
+    account: str = ACCOUNT
 
     @property
     def origin(self) -> Origin:
@@ -68,7 +72,7 @@ class Table:
         self._wildcards: list[Route] = []
         self._resolved: dict[str, Route] = {}
         for name, model in configuration.models.items():
-            targets = sorted(_targets(configuration, model), key=lambda target: target.priority)
+            targets = sorted(_ranked(_targets(configuration, model)), key=lambda target: target.priority)
             route = Route(name, tuple(targets), configuration.routing.strategy)
             if name.endswith("*"):
                 self._wildcards.append(route)
@@ -155,19 +159,30 @@ def may_use(models: Collection[str], model: str) -> bool:
     return "*" in models or any(pattern == model or fnmatchcase(model, pattern) for pattern in models)
 
 
-def _targets(configuration: config.Config, model: config.Model) -> Iterator[Target]:
+def _ranked(targets: Iterable[tuple[Target, int]]) -> Iterator[Target]:
+    """The targets with their own priorities; where credentials have priorities too, numbered by both."""
+    found = list(targets)
+    ranks = sorted({(target.priority, second) for target, second in found})
+    for target, second in found:
+        plain = all(rank[1] == 0 for rank in ranks)
+        yield target if plain else replace(target, priority=ranks.index((target.priority, second)))
+
+
+def _targets(configuration: config.Config, model: config.Model) -> Iterator[tuple[Target, int]]:
+    """Each with the priority of its credential."""
     adjust = Adjust.of(model.defaults, model.overrides)
     for target in model.targets:
         provider = configuration.providers[target.provider]
         if not provider.enabled:
             continue
         for id, credential in credentials_of(target.provider, provider):
-            yield Target(
+            made = Target(
                 provider=target.provider,
                 credential=id,
                 model=target.model,
                 dialect=DIALECT_OF[provider.kind],
                 key=credential.key,
+                account=ACCOUNT + sha256(credential.key.encode()).hexdigest()[:8] if credential.key else ACCOUNT,
                 moving_key=bool(credential.file or credential.command),
                 priority=target.priority,
                 weight=target.weight * credential.weight,
@@ -178,3 +193,4 @@ def _targets(configuration: config.Config, model: config.Model) -> Iterator[Targ
                 adjust=adjust,
                 cache_hints=provider.cache_hints,
             )
+            yield made, credential.priority

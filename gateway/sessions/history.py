@@ -22,10 +22,10 @@ retry, and `follow`, where it never is, since it answers one response among othe
 _WHOLE = ("append", "follow")
 
 
-class Asked(Struct, frozen=True, kw_only=True):
+class Asked(Struct, kw_only=True):
     """A request as a session sees it. `turn` is X-Session-Turn; `retry`: the client's SDK says it is a retry.
 
-    `digests` makes and knows the session's digests.
+    `digests` makes and knows the session's digests. `runs` are its messages, decoded when somebody asks first.
     """
 
     dialect: Dialect
@@ -34,6 +34,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     turn: int | None = None
     retry: bool = False
     digests: Digests = PLAIN
+    runs: "list[_Run] | None" = None
 
 
 class Aligned(Struct, frozen=True, kw_only=True):
@@ -142,7 +143,9 @@ def _preamble(asked: Asked, place: _Place) -> Said | None:
 
 
 def _runs(asked: Asked) -> list[_Run]:
-    runs: list[_Run] = []
+    if asked.runs is not None:
+        return asked.runs
+    asked.runs = runs = list[_Run]()
     for i, raw in enumerate(asked.spoken.messages):
         messages = asked.dialect.decode_messages([raw])
         assistant = bool(messages) and messages[0].role == "assistant"

@@ -29,7 +29,8 @@ from gateway.sessions.redis_fields import (
     stored_token,
 )
 from gateway.sessions.redis_index import Entry, Index, read_cursor
-from gateway.sessions.redis_link import FAILURES, Link, Script, unavailable
+from gateway.sessions.redis_lanes import FAILURES
+from gateway.sessions.redis_link import Link, Script, unavailable
 from gateway.sessions.store import (
     ANY,
     OUTCOMES,

@@ -16,7 +16,8 @@ from redis.backoff import NoBackoff
 
 from gateway.config import RedisSessions
 from gateway.sessions.redis_cluster import Address, Cluster
-from gateway.sessions.redis_link import Lanes, Link, Server, Wait
+from gateway.sessions.redis_lanes import Lanes, Wait
+from gateway.sessions.redis_link import Link, Server
 
 
 def connect(settings: RedisSessions, short: Callable[[], None] = lambda: None) -> Link:

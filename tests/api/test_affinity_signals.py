@@ -7,7 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
+from gateway.api.opening import opening
 from tests.harness import Harness
 from tests.scripted import Say, Seen
 
@@ -66,13 +68,11 @@ CLIENTS = [claude_code, claude_metadata, older_claude, sub_agent, codex, codex_b
 
 
 async def seat(gw: Harness, headers: dict[str, str], extra: dict[str, Any], key: str = "key-one") -> str:
-    before = {host: len(provider.seen) for host, provider in gw.providers.items()}
     body = {"model": "opus", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **extra}
     answer = await gw.client.post("/v1/messages", json=body, headers={"authorization": f"Bearer {key}", **headers})
     assert answer.status_code == 200
     assert answer.headers["x-session-state"] == "affinity"
-    served = next(p.seen[-1] for host, p in gw.providers.items() if len(p.seen) > before[host])
-    return served.headers["x-api-key"]
+    return gw.providers[answer.headers["x-gateway-provider"]].seen[-1].headers["x-api-key"]
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -109,10 +109,81 @@ async def test_a_session_goes_home_when_its_credential_is_well_again(start: Star
         assert {await seat(gw, *codex(1)) for _ in range(3)} == {home}
 
 
+def grown(first: object, turns: int) -> list[dict[str, Any]]:
+    """A conversation's messages after some turns, as an agent sends them."""
+    later = [{"role": role, "content": f"{n}"} for n in range(turns) for role in ("assistant", "user")]
+    return [{"role": "user", "content": first}, *later]
+
+
+NAMELESS = [
+    ({"user-agent": "QwenCode/0.15.10 (linux; x64)"}, "key-one"),
+    ({"user-agent": "GeminiCLI-tui/0.61.0/gemini-2.5-pro (linux; x64; terminal)"}, "key-one"),
+    ({"user-agent": "anything"}, "key-light"),
+]
+
+
+@pytest.mark.parametrize(("headers", "key"), NAMELESS)
+async def test_an_agent_that_names_no_session_is_known_by_how_its_conversation_began(
+    start: Start, headers: dict[str, str], key: str
+) -> None:
+    async with start(config=CONFIG) as gw:
+        seats = []
+        for n in range(12):
+            marked = [{"type": "text", "text": f"task {n}", "cache_control": {"type": "ephemeral"}}]
+            openings: list[object] = [marked, f"task {n}", f"task {n}"]
+            conversation = [{"messages": grown(first, turns)} for turns, first in enumerate(openings)]
+            seats.append({await seat(gw, headers, body, key) for body in conversation})
+        assert all(len(one) == 1 for one in seats)
+        assert len(set.union(*seats)) > 2
+        assert (await gw.store.list()).heads == ()
+
+
+async def test_gemini_cli_is_known_by_its_installation(start: Start) -> None:
+    async with start(config=CONFIG) as gw:
+        for n in range(4):
+            headers = {"user-agent": "GeminiCLI/1", "x-gemini-api-privileged-user-id": UUID.format(n)}
+            bodies = [{"messages": grown(f"said {turn}", turn)} for turn in range(4)]
+            assert len({await seat(gw, headers, body) for body in bodies}) == 1
+
+
+async def test_programs_that_name_no_session_go_round(start: Start) -> None:
+    async with start(config=CONFIG) as gw:
+        body = {"model": "opus", "max_tokens": 9, "messages": grown("the same example", 2)}
+        for _ in range(24):
+            await gw.post("/v1/messages", body, authorization="Bearer key-one", user_agent="Anthropic/Python 2.12.0")
+        assert len({seen.headers["x-api-key"] for p in gw.providers.values() for seen in p.seen}) == 8
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"input": "text"}, {"input": [{"role": "user", "content": "text"}]}, False),
+        ({"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "x"}]},
+         {"messages": [{"role": "system", "content": "b"}, {"role": "user", "content": "x"}]}, True),
+        ({"contents": [{"parts": [{"text": "x"}]}, {"role": "model", "parts": [{"text": "y"}]}]},
+         {"contents": [{"role": "user", "parts": [{"text": "x"}]}]}, True),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "x"}]}, {"type": "reasoning"}]},
+         {"input": [{"role": "user", "content": "x"}]}, True),
+        ({"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": "y"}]},
+         {"messages": [{"role": "user", "content": "x"}, {"role": "user", "content": "z"}]}, False),
+    ],
+)  # fmt: skip
+def test_an_opening_is_what_users_said_before_the_first_reply(one: Any, other: Any, *, same: bool) -> None:
+    first, second = (opening({name: Raw(json.dumps(value).encode()) for name, value in body.items()})
+                     for body in (one, other))  # fmt: skip
+    assert (first == second) is same
+    assert second
+
+
+@pytest.mark.parametrize("messages", [None, 3, [], ["x"], [{"role": "assistant", "content": "x"}], [{}], [None]])
+def test_a_body_without_an_opening_has_none(messages: Any) -> None:
+    assert opening({"messages": Raw(json.dumps(messages).encode())}) == ""
+
+
 async def test_new_is_no_name_of_a_session(start: Start) -> None:
     async with start(config=CONFIG) as gw:
         headers = {"authorization": "Bearer key-light", "x-session-id": "new"}
-        body = {"model": "opus", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
-        for _ in range(16):
+        for n in range(32):
+            body = {"model": "opus", "max_tokens": 9, "messages": [{"role": "user", "content": f"hi {n}"}]}
             await gw.client.post("/v1/messages", json=body, headers=headers)
         assert len({seen.headers["x-api-key"] for p in gw.providers.values() for seen in p.seen}) == 8

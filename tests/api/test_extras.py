@@ -80,6 +80,15 @@ async def test_a_provider_that_cannot_count_is_estimated_for_and_stays_in_use(st
         assert said.status_code == 200
 
 
+async def test_a_count_is_estimated_while_its_providers_cool_down(start: Start) -> None:
+    async with start(config=CONFIG, claude=lambda _: Say(status=429, headers={"retry-after": "60"})) as gw:
+        assert (await gw.message("q", model="m-claude")).status_code == 429
+        path, body = asked("anthropic", "m-claude")
+        counted = await gw.post(path, body)
+        assert (counted.status_code, counted.headers["x-gateway-estimate"]) == (200, "true")
+        assert len(gw.providers["claude"].seen) == 1
+
+
 async def test_a_bad_request_to_count_is_the_providers_400(start: Start) -> None:
     body = {"type": "error", "error": {"type": "invalid_request_error", "message": "messages.0: no"}}
     async with start(config=CONFIG, claude=lambda _: Say(status=400, body=json.dumps(body).encode())) as gw:

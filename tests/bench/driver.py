@@ -20,6 +20,8 @@ from typing import Any
 import uvloop
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+MARK = b"(number)"
+"""As long as what comes in its place."""
 LAST = b"0\r\n\r\n"
 PATIENCE = 60
 """Seconds that the answers to the last requests may take."""
@@ -29,7 +31,11 @@ SPREAD = 0.25
 
 @dataclass(frozen=True)
 class Request:
-    """One request, sent again and again. With `numbered`, the start of a header line, a number below `pool` ends it."""
+    """One request, sent again and again.
+
+    With a `pool`, `numbered` is the start of a header line that a number below it ends, and MARK in the body becomes
+    the number of the request, so that no two say the same.
+    """
 
     port: int
     path: str
@@ -39,16 +45,19 @@ class Request:
     pool: int = 0
 
     @cached_property
-    def halves(self) -> tuple[bytes, bytes]:
+    def parts(self) -> tuple[bytes, ...]:
+        """The request, cut where the numbers go."""
         headers = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
         before = f"POST {self.path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{headers}content-length: {len(self.body)}\r\n"
         if self.pool:
-            return f"{before}{self.numbered}".encode(), b"\r\n\r\n" + self.body
+            return f"{before}{self.numbered}".encode(), *(b"\r\n\r\n" + self.body).split(MARK)
         return before.encode(), b"\r\n" + self.body
 
     def encode(self, number: int = 0) -> bytes:
-        before, after = self.halves
-        return b"%b%d%b" % (before, number % self.pool, after) if self.pool else before + after
+        if self.pool:
+            head, body, rest = self.parts
+            return b"%b%d%b%08d%b" % (head, number % self.pool, body, number, rest)
+        return b"".join(self.parts)
 
 
 @dataclass(frozen=True)
@@ -185,9 +194,16 @@ async def once(request: Request, connections: int, number: int = 0) -> Outcome:
 async def open_loop(request: Request, rate: float, seconds: float, connections: int = 64) -> Outcome:
     """So many requests a second. One that finds no free connection waits for it, and its latency includes the wait."""
     drive, waiting = Drive(request, 0), list[float]()
-    made = await opened(
-        drive, connections, lambda connection: connection.ask(waiting.pop(0)) if waiting else free.append(connection)
-    )
+
+    def finished(connection: Connection) -> None:
+        if waiting:
+            connection.ask(waiting.pop(0))
+        elif drive.stopping:
+            connection.transport.close()
+        else:
+            free.append(connection)
+
+    made = await opened(drive, connections, finished)
     free = list(made)
     began, sent = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < seconds:
@@ -199,9 +215,8 @@ async def open_loop(request: Request, rate: float, seconds: float, connections: 
                 waiting.append(time.perf_counter())
         await asyncio.sleep(0.001)
     elapsed = time.perf_counter() - began
-    while len(free) < connections and time.perf_counter() - began < seconds + PATIENCE:
-        await asyncio.sleep(0.01)
-    for connection in made:
+    drive.stopping = True
+    for connection in free:
         connection.transport.close()
     await all_closed(made)
     return drive.outcome(elapsed)

@@ -16,9 +16,10 @@ def fill(load: Load, port: int) -> None:
     """Make the sessions of a load."""
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     original = f"{load.name}-original"
-    body = json.dumps({"model": "mock", "messages": [{"role": "user", "content": QUESTION}]})
     headers = {"content-type": "application/json", "authorization": f"Bearer {KEY}", "x-session-id": original}
-    for _ in range(load.turns):
+    for turn in range(load.turns):
+        question = {"role": "user", "content": f"{QUESTION}{turn}"}
+        body = json.dumps({"model": "mock", "messages": [question]})
         answer(client, "POST", "/v1/chat/completions", body, headers)
     line = answer(client, "GET", f"/v0/management/sessions/export?{urlencode({'id': original})}", None, MANAGED)
     for start in range(0, load.pool, IMPORT):

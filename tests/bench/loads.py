@@ -1,10 +1,11 @@
 """What is asked of a gateway: the requests of each load, and how they are sent."""
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from tests.bench.contestants import KEY, SAME, TRANSLATED, Contestant
-from tests.bench.driver import Request
+from tests.bench.driver import MARK, Request
 
 MESSAGE = "Say something nice about foxes, and be brief about it please. "
 QUESTION = MESSAGE * 6
@@ -37,12 +38,18 @@ class Load:
     affinity: bool = False
 
     def possible(self, contestant: Contestant) -> bool:
-        return self.how in contestant.asks and (not (self.store or self.affinity) or bool(contestant.stores))
+        return (
+            self.how in contestant.asks
+            and (contestant.streams or not self.events)
+            and (not (self.store or self.affinity) or bool(contestant.stores))
+        )
 
     def request(self, contestant: Contestant, port: int, provider: int) -> Request:
         ask = contestant.asks[self.how]
         text = (MESSAGE * (self.size // len(MESSAGE) + 1))[: self.size]
         body: dict[str, object] = {"model": ask.model}
+        if self.pool:
+            text += MARK.decode()
         if self.events:
             text += f"events:{self.events} gap:{self.gap}"
             body["stream"] = True
@@ -54,11 +61,15 @@ class Load:
         data = json.dumps(body, separators=(",", ":")).encode()
         return Request(port, ask.path, headers, data, *self.numbered())
 
+    def lasting(self, seconds: float) -> "Load":
+        """This load with as many sessions as that time needs."""
+        return replace(self, pool=math.ceil(self.pool * min(1, seconds / 2)))
+
     def numbered(self) -> tuple[str, int]:
         """What the number of a request is put behind, and how many numbers there are."""
         if self.pool:
-            return f"x-session-id: {self.name}-", self.pool
-        return ("x-session-affinity: bench-", 1000) if self.affinity else ("", 0)
+            return ("x-session-affinity: bench-" if self.affinity else f"x-session-id: {self.name}-"), self.pool
+        return "", 0
 
 
 def session(store: str, turns: int, pool: int, events: int = 0) -> Load:
@@ -77,15 +88,15 @@ LOADS = (
     Load("whole-2m", "whole, message of 2 MB", size=2048 * KIB),
     Load("translated", "whole, OpenAI's dialect to Anthropic's", how=TRANSLATED),
     Load("translated-20", "20 events, Anthropic's dialect to OpenAI's", how=TRANSLATED, events=20),
-    Load("affinity", "whole, with a header for affinity only", affinity=True),
-    Load("half", "whole, at half of the rate that 64 connections reached", shape=HALF),
-    session("file", 2, 4000),
+    Load("affinity", "whole, with a header for affinity only", affinity=True, pool=1000),
+    Load("half", "whole, at half of the rate that 64 connections reached; latency above the mock's own", shape=HALF),
+    session("file", 2, 2000),
     session("file", 20, 2000),
     session("file", 200, 400),
     Load("whole-redis", "whole, no session, sessions kept in redis", store="redis"),
-    session("redis", 2, 4000),
+    session("redis", 2, 2000),
     session("redis", 20, 2000),
     session("redis", 200, 400),
     session("redis", 20, 2000, events=20),
 )
-QUICK = ("whole", "streamed-20", "translated", "session-redis-20")
+QUICK = ("whole", "streamed-20", "translated", "whole-redis", "session-redis-20")

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 TICK = 1_000_000 / os.sysconf("SC_CLK_TCK")
@@ -22,7 +23,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(
-    command: list[str], log: Path, environment: dict[str, str], cores: set[int] = OTHERS
+    command: list[str], log: Path, environment: dict[str, str], cores: AbstractSet[int] = OTHERS
 ) -> Iterator[subprocess.Popen]:
     """A process on these cores, its output in `log`; stopped at the end."""
     with log.open("wb") as output:
@@ -44,7 +45,7 @@ def running(
 
 
 def until(ready: Callable[[], object], process: subprocess.Popen, log: Path, seconds: float = 60) -> float:
-    """Seconds until it is. Raises RuntimeError with the end of the log if the process ends before, or takes too long."""
+    """Seconds until it is. Raises RuntimeError with the end of the log if that takes too long or the process ends."""
     began = time.perf_counter()
     while time.perf_counter() - began < seconds and process.poll() is None:
         if ready():

@@ -5,7 +5,8 @@
 Speaks OpenAI Chat Completions, OpenAI Responses, Anthropic Messages and Gemini generateContent, whole and streamed,
 from answers that were encoded once. It reads no more of a request than its path, its length and whether it asks for
 a stream. A stream has 20 events without a pause, each a write of its own; a request in whose text stands
-`events:500 gap:5` gets 500 of them, 5 milliseconds apart.
+`events:500 gap:5` gets 500 of them, 5 milliseconds apart but for the first three;
+after `cut:7` the connection breaks before the eighth event.
 """
 
 import argparse
@@ -22,7 +23,9 @@ import uvloop
 WORDS = ("The", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "rests", "in", "the", "sun")
 USAGE = (12, 34)
 EVENTS = 20
-WISH = re.compile(rb"events:(\d+) gap:(\d+)")
+AT_ONCE = 2
+"""The index of the last event that no gap precedes: a role alone is no content yet."""
+WISH = re.compile(rb"events:(\d+) gap:(\d+)(?: cut:(\d+))?")
 STREAMED = b'"stream":true', b'"stream": true'
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -176,19 +179,22 @@ class Provider(asyncio.Protocol):
             self.transport.write(chosen(line, EVENTS)[0])
             return
         wish = WISH.search(data, end)
-        events, gap = (int(wish[1]), int(wish[2])) if wish else (EVENTS, 0)
-        self.write_stream(chosen(line, events)[1], gap / 1000, 0)
+        events, gap, cut = map(int, wish.groups(b"0")) if wish else (EVENTS, 0, 0)
+        stream = chosen(line, events)[1]
+        self.write_stream(stream[:cut] if cut else stream, gap / 1000, 0, cut=cut)
 
-    def write_stream(self, stream: list[bytes], gap: float, index: int) -> None:
+    def write_stream(self, stream: list[bytes], gap: float, index: int, *, cut: int = 0) -> None:
         if self.transport.is_closing():
             return
         self.transport.write(stream[index])
         if index + 1 < len(stream):
-            again = partial(self.write_stream, stream, gap, index + 1)
-            if gap:
+            again = partial(self.write_stream, stream, gap, index + 1, cut=cut)
+            if gap and index >= AT_ONCE:
                 self.loop.call_later(gap, again)
             else:
                 self.loop.call_soon(again)
+        elif cut:
+            self.transport.close()
 
 
 def chosen(line: bytes, events: int) -> tuple[bytes, list[bytes]]:

@@ -4,7 +4,9 @@ python -m tests.bench.sessions [--keep DIRECTORY] 1000 1000000
 
 Redis' slow log tells how long a command took, the time in which the server waited for a core included: on a shared
 machine that is any time at all. So here each command is sent alone, and what the kernel counted for the server's
-thread in between is its cost: CPU time, in nanoseconds, with reading the command and writing the reply (Linux).
+thread in between is its cost: CPU time, in nanoseconds, with reading the command and writing the reply (Linux). That
+counts what the server does by itself in between, too, such as looking for expired keys. Both can only be too long, so
+of a command that seems to take more than a millisecond the shorter one is believed.
 """
 
 import argparse
@@ -27,12 +29,15 @@ from gateway.config import parse
 from gateway.conversation import Origin, Said
 from gateway.sessions import codec
 from gateway.sessions.redis_index import Index
-from gateway.sessions.redis_link import Lanes
+from gateway.sessions.redis_lanes import Lanes
 from gateway.sessions.store import Mark, Pin, SessionKey, Turn
 from tests import servers
 
 LIMIT = 5000
 """Microseconds that no command may keep Redis for."""
+
+LOGGED = 1000
+"""Microseconds from which Redis' slow log is asked."""
 
 OWNERS = 100
 RARE = 100_000
@@ -114,11 +119,22 @@ class Server:
         self.client = redis.Redis.from_url(process.url, socket_timeout=None)
         self._schedule = Path(f"/proc/{process.process.pid}/schedstat")
         self._alone = asyncio.Lock()
+        self._logged = -1
+        self.client.config_set("slowlog-log-slower-than", LOGGED)
         self.commands: list[tuple[float, str]] = []
 
     def used(self) -> float:
         """Microseconds of CPU that its main thread has used."""
         return int(self._schedule.read_text().split()[0]) / 1000
+
+    def _told(self, used: float) -> float:
+        """What the slow log says of the last command, in microseconds, at least LOGGED."""
+        if used <= LOGGED:
+            return used
+        newest = [(entry["id"], entry["duration"]) for entry in self.client.slowlog_get(1)]
+        fresh = [duration for number, duration in newest if number > self._logged]
+        self._logged = max([self._logged, *(number for number, _ in newest)])
+        return max([LOGGED, *fresh])
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -129,7 +145,8 @@ class Server:
             async with self._alone:
                 before = self.used()
                 reply = await call(lanes, packed, count)
-                self.commands.append((self.used() - before, packed.split(b"\r\n")[2].decode()))
+                used = self.used() - before
+                self.commands.append((min(used, self._told(used)), packed.split(b"\r\n")[2].decode()))
                 return reply
 
         self.commands.clear()

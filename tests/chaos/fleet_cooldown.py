@@ -1,13 +1,13 @@
-"""Three workers, two providers, and one credential that answers 429 with Retry-After: 2. How often is it still asked?
+"""Three processes, two providers, and one credential that answers 429 with Retry-After: 2. How often is it still asked?
 
-Prints the counts of three fleets under the same traffic: workers that share what they learn through Redis, workers
-that each learn for themselves, and naive ones that only try the other provider after a failure.
+Prints the counts of fleets under the same traffic: gateway processes that share what they learn through Redis or a
+file, some that each learn for themselves, and naive clients that only try the other provider after a failure.
 """
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -15,15 +15,13 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 import httpx
-from prometheus_client import CollectorRegistry
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from gateway.app import create_app
-from gateway.config import parse
 from tests import servers
 from tests.chaos.misbehaving import Provider, misbehaving
+from tests.processes import Running, running
 
 RETRY_AFTER = 2.0
 WORKERS = 3
@@ -80,6 +78,7 @@ async def drive(provider: Provider, ask: Ask, *, seconds: float, rate: float) ->
 
 def config_of(provider: Provider, sessions: str) -> str:
     return f"""
+server: {{port: PORT}}
 sessions: {sessions}
 providers:
   limited: {{kind: openai, base_url: "http://127.0.0.1:{provider.port}/429/v1", keys: [k]}}
@@ -88,21 +87,29 @@ models: {{m: {{targets: [{{provider: limited, model: up}}, {{provider: well, mod
 """
 
 
+@asynccontextmanager
+async def started(configs: Iterable[str]) -> AsyncIterator[list[Running]]:
+    """A gateway process for each configuration, started side by side."""
+    managers = [running(config) for config in configs]
+    fleet = await asyncio.gather(*(asyncio.to_thread(manager.__enter__) for manager in managers))
+    try:
+        yield fleet
+    finally:
+        await asyncio.gather(*(asyncio.to_thread(manager.__exit__, None, None, None) for manager in managers))
+
+
 async def gateways(sessions: Callable[[int], str], *, seconds: float, rate: float) -> Outcome:
-    """Workers of this gateway; `sessions` is the section of each one's configuration."""
+    """Processes of this gateway; `sessions` is the section of each one's configuration."""
     body = {"model": "m", "messages": [{"role": "user", "content": "count"}]}
     async with AsyncExitStack() as stack:
         provider = await stack.enter_async_context(misbehaving(RETRY_AFTER))
-        clients = []
-        for worker in range(WORKERS):
-            config = parse(config_of(provider, sessions(worker)), {})
-            app = create_app(config, registry=CollectorRegistry(), finished=lambda _: None)
-            await stack.enter_async_context(app.lifespan())
-            client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
-            clients.append(await stack.enter_async_context(client))
+        configs = (config_of(provider, sessions(worker)) for worker in range(WORKERS))
+        fleet = await stack.enter_async_context(started(configs))
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=60))
 
         async def ask(number: int) -> int:
-            return (await clients[number % WORKERS].post("/v1/chat/completions", json=body)).status_code
+            url = fleet[number % WORKERS].url
+            return (await client.post(f"{url}/v1/chat/completions", json=body)).status_code
 
         return await drive(provider, ask, seconds=seconds, rate=rate)
 

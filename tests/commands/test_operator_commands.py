@@ -62,7 +62,7 @@ def test_sessions_move_between_file_and_redis_and_keep_every_turn(tmp_path: Path
     assert gateway("sessions", "import", "--config", str(config), "--input", str(there)) == 0
     assert gateway("sessions", "export", "--config", str(config), "--output", str(back)) == 0
     moved = sorted(lines_of(back), key=lambda line: line["id"])
-    assert moved == sorted(lines_of(there), key=lambda line: line["id"])
+    assert sorted(back.read_bytes().splitlines()) == sorted(there.read_bytes().splitlines())
     for got in moved:
         assert {**got["turns"][0], "usage": None} == {**LINE["turns"][0], "usage": None}
         assert got["totals"] == LINE["totals"]
@@ -101,36 +101,102 @@ def test_sessions_are_listed_shown_forked_and_deleted(tmp_path: Path, capsys: py
     assert gateway("sessions", "delete", "branch", *store) == 0
     capsys.readouterr()
     gateway("sessions", "delete", "--owner", "acme", "--dry-run", "--json", *store)
-    assert json.loads(capsys.readouterr().out) == {"examined": 20, "matched": 3, "deleted": 0, "dry_run": True}
+    assert json.loads(capsys.readouterr().out) == {"examined": 3, "matched": 3, "deleted": 0, "dry_run": True}
     gateway("sessions", "delete", "--owner", "acme", *store)
     assert capsys.readouterr().out.startswith("3 deleted")
 
 
 def test_keys_are_made_and_revoked(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     store = ("--store", str(tmp_path / "one"))
-    assert gateway("keys", "create", "team-a", "--model", "gpt-*", *store) == 0
+    assert gateway("keys", "create", "team-a", "--model", "gpt-*", "--requests-per-minute", "60", *store) == 0
     assert capsys.readouterr().out.startswith("gw-")
     assert gateway("keys", "revoke", "team-a", *store) == 0
     capsys.readouterr()
     gateway("keys", "list", "--json", *store)
     (key,) = json.loads(capsys.readouterr().out)
     assert (key["id"], key["models"], key["revoked_at"] is None) == ("team-a", ["gpt-*"], False)
+    assert key["limits"] == {"requests_per_minute": 60}
 
 
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (("sessions", "show", "nothing"), "There is no such session."),
-        (("sessions", "delete"), "Say which sessions"),
         (("keys", "revoke", "nobody"), "There is no such key."),
         (("sessions", "import", "--input", "/nowhere/at/all"), "No such file"),
+        (("sessions", "export", "--output", "/nowhere/at/all"), "No such file"),
     ],
 )
 def test_what_cannot_be_done_is_told_with_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], said: str
 ):
-    assert gateway(*argv, "--store", str(tmp_path / "one")) == 1
+    assert gateway(*argv, "--store", str(tmp_path)) == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("sessions", "delete", "--store", "."), "--all for all of them"),
+        (("sessions", "context", "x", "[1]"), "The context must be an object in JSON"),
+        (("providers", "reset"), "gateway providers reset NAME"),
+        (("stats", "--url", "localhost:8080"), "begins with http:// or https://"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_told_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], said: str
+):
+    assert gateway(*argv) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [("list", "--limit", "0"), ("list", "--older-than", "soon"), ("extend", "x", "1w")])
+def test_a_value_that_means_nothing_is_exit_code_2(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]):
+    with pytest.raises(SystemExit) as stopped:
+        gateway("sessions", *argv)
+    assert stopped.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_store_that_is_not_there_is_not_an_empty_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for action in ("list", "export"):
+        assert gateway("sessions", action, "--store", str(tmp_path / "typo")) == 1
+        assert "there is no such directory" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_session_is_made_and_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    store = ("--store", str(tmp_path / "one"))
+    talk = tmp_path / "talk.json"
+    asked = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    talk.write_text(json.dumps(asked * 2))
+    made = ("sessions", "create", "--owner", "acme", "--id", "faq", "--messages", str(talk), "--ttl", "30d", *store)
+    assert gateway(*made) == 0
+    assert capsys.readouterr().out == "faq\n"
+    assert gateway(*made) == 1
+    assert "already" in capsys.readouterr().err
+    assert gateway("sessions", "drop", "faq", *store) == 0
+    assert capsys.readouterr().out == "faq: 1 turn left.\n"
+    assert gateway("sessions", "context", "faq", '{"ticket": "A-118"}', *store) == 0
+    assert gateway("sessions", "extend", "faq", "7d", *store) == 0
+    assert "faq lives until 2" in capsys.readouterr().out
+    gateway("sessions", "show", "faq", "--json", *store)
+    shown = json.loads(capsys.readouterr().out)
+    assert [line["content"] for line in shown["messages"]] == ["Hi", "Hello!"]
+    assert shown["metadata"]["user_context"] == {"ticket": "A-118"}
+
+
+def test_a_reader_who_leaves_ends_an_export_without_a_traceback(tmp_path: Path):
+    store = str(tmp_path / "one")
+    gateway("sessions", "import", "--store", store, "--input", str(seed(tmp_path / "given", 400)))
+    command = [sys.executable, "-m", "gateway", "sessions", "export", "--store", store]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as export:
+        assert export.stdout is not None
+        assert export.stderr is not None
+        export.stdout.readline()
+        export.stdout.close()
+        said = export.stderr.read().decode()
+        assert (export.wait(), said) == (1, "gateway: Nobody reads the export any more; it is not complete.\n")
 
 
 def test_a_gateway_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]):

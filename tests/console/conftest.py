@@ -26,6 +26,7 @@ auth:
   keys:
     - {id: a, key: key-a, owner: team-atlas}
     - {id: b, key: key-b, owner: support-bot}
+    - {id: c, key: key-bulk, owner: bulk}
 management: {key: "KEY"}
 sessions: {file: {directory: "DIRECTORY"}}
 providers:
@@ -70,8 +71,14 @@ class Seeded:
         with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:
             return json.load(answer)
 
-    def manage(self, path: str) -> tuple[int, Any]:
-        return self.running.get(f"/v0/management{path}", Authorization=f"Bearer {KEY}")
+    def manage(self, path: str, body: Any = None) -> tuple[int, Any]:
+        """The answer to a GET, or with a body to a POST."""
+        if body is None:
+            return self.running.get(f"/v0/management{path}", Authorization=f"Bearer {KEY}")
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        url = f"{self.running.url}/v0/management{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)) as answer:
+            return answer.status, json.load(answer)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,7 +12,7 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from gateway.config import RedisSessions
 from gateway.sessions.redis import RedisStore
 from gateway.sessions.redis_connect import connect
-from gateway.sessions.redis_link import Lanes, Link, Server
+from gateway.sessions.redis_link import Link
 from gateway.sessions.store import SessionStore
 from tests import servers
 from tests.contract.making import World
@@ -34,9 +35,23 @@ def redis_cluster_url() -> Iterator[str]:
         )
 
 
-def fake_link(server: FakeServer) -> Link:
-    pool = FakeAsyncRedis(server=server, protocol=2).connection_pool
-    return Server(Lanes(pool.make_connection, size=2, timeout=TIMEOUT, connect_timeout=TIMEOUT), pool.aclose)
+class FakeLink:
+    """A Link to an imitation, which has no connection to take over."""
+
+    def __init__(self, server: FakeServer) -> None:
+        self._client = FakeAsyncRedis(server=server, protocol=2)
+        self._client.response_callbacks.clear()
+
+    async def call(self, key: str, *args: str | bytes | float) -> Any:
+        return await self._client.execute_command(*args)
+
+    write = call
+
+    async def everywhere(self, *args: str) -> list[Any]:
+        return [await self._client.execute_command(*args)]
+
+    async def close(self) -> None:
+        await self._client.aclose()
 
 
 @asynccontextmanager
@@ -73,5 +88,5 @@ async def cluster_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 @asynccontextmanager
 async def fake_world(_: pytest.FixtureRequest) -> AsyncIterator[World]:
     server = FakeServer()
-    async with world_on(lambda: fake_link(server)) as world:
+    async with world_on(lambda: FakeLink(server)) as world:
         yield world

@@ -37,19 +37,24 @@ BUILT_IN = {"__rate_interval": "15s", "job": "gateway", "datasource": "prometheu
 
 CONFIG = """
 server: {host: 127.0.0.1, port: PORT}
-auth: {mode: none}
+auth:
+  keys:
+    - {id: team-a, key: key-of-team-a}
+    - {id: small, key: key-of-small, owner: team-b, limits: {requests_per_minute: 30, dollars_per_day: 5}}
 sessions:
   store: redis
   conflict: reject
   max_bytes: 64KiB
-  redis: {url: "redis://127.0.0.1:%(redis)d/0", timeout: 500ms}
+  redis: {url: "redis://127.0.0.1:%(redis)d/0", timeout: 500ms, wait_replicas: 1, wait_timeout: 2ms}
 history: {max_turns: 4}
 providers:
   first: {kind: openai, base_url: "%(first)s/v1", keys: [one]}
   second: {kind: anthropic, base_url: "%(second)s", keys: [two]}
 models:
-  both: {targets: [{provider: first, model: m}, {provider: second, model: m, priority: 1}]}
-  first: {targets: [{provider: first, model: m}]}
+  both:
+    targets: [{provider: first, model: other}, {provider: second, model: m, priority: 1}]  # cools down apart from m
+    prices: {input: 3, cached: 0.3, output: 15}
+  first: {targets: [{provider: first, model: m}], prices: {input: 3, cached: 0.3, output: 15}}
   second: {targets: [{provider: second, model: m}]}
 """
 
@@ -91,7 +96,8 @@ class Moods:
 async def load(gateway: Running, moods: Moods, redis: "Redis", seconds: float) -> None:
     """Clients of every kind, and in the meantime a provider and then the store that fail."""
     end = time.monotonic() + seconds
-    async with httpx.AsyncClient(base_url=gateway.url, timeout=20) as client:
+    headers = {"authorization": "Bearer key-of-team-a"}
+    async with httpx.AsyncClient(base_url=gateway.url, timeout=20, headers=headers) as client:
         clients = [asyncio.create_task(_client(client, number, end)) for number in range(6)]
         await asyncio.sleep(seconds * 0.25)
         moods.failing = 1
@@ -125,6 +131,8 @@ async def _client(client: httpx.AsyncClient, number: int, end: float) -> None:
                 case 3:  # a client that leaves
                     with suppress(httpx.HTTPError):
                         await _chat(client, "second", "left", "quick", limit=0.06)
+                case 4:  # a key with little to spend
+                    await _chat(client, "both", "", "hello", authorization="Bearer key-of-small")
                 case _:
                     await asyncio.sleep(0.05)
 
@@ -182,7 +190,8 @@ class Prometheus:
         self._port = free_port()
         config = Path(folder, "prometheus.yml")
         text = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text()
-        text = re.sub(r"targets: \[.*\]", f'targets: ["{target}"]', text).replace("5s,", "1s,")
+        text = re.sub(r"targets: \[.*\]", f'targets: ["{target}"]', text)
+        text = re.sub(r"_interval: \d+s", "_interval: 1s", text)
         text = text.replace("alerts.yml", str(ROOT / "deploy" / "prometheus" / "alerts.yml"))
         config.write_text(text)
         self._process = subprocess.Popen(
@@ -212,7 +221,7 @@ def queries() -> Iterator[tuple[str, str, str, str]]:
     """Dashboard, panel, legend and expression of everything that is shown."""
     for path in DASHBOARDS:
         for panel in json.loads(path.read_text())["panels"]:
-            for target in panel["targets"]:
+            for target in panel.get("targets", ()):  # a row has none
                 expression = re.sub(r"\$\{?(\w+)\}?", lambda match: BUILT_IN[match[1]], target["expr"])
                 yield path.stem, panel["title"], target["legendFormat"], expression
 

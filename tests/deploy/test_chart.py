@@ -121,6 +121,14 @@ def test_the_api_and_management_are_on_hosts_of_their_own():
     assert "10.0.0.0/8" in management["metadata"]["annotations"].values()
 
 
+def test_the_demo_provider_outlives_the_gateway_beside_it():
+    gateway, demo = kinds(render("helm3", "everything-on"), "Deployment")[0]["spec"]["template"]["spec"]["containers"][
+        :2
+    ]
+    pauses = [int(each["lifecycle"]["preStop"]["exec"]["command"][1]) for each in (gateway, demo)]
+    assert pauses[0] < pauses[1]
+
+
 def test_management_has_a_port_and_a_service_of_its_own_if_asked():
     documents = render("helm3", "everything-on")
     services = {service["metadata"]["name"]: service for service in kinds(documents, "Service")}

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from gateway.config import parse
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.routing.affinity import score
-from gateway.routing.health import Health, after, failing, is_fault_of_request, more_useful, place_of, told
+from gateway.routing.health import Health, after, failing, is_fault_of_request, model_of, more_useful, place_of, told
 from gateway.routing.load import Load
 from gateway.routing.plan import State, Wish, plan, refused, seat_after
 from gateway.routing.table import Route, Table, Target, may_use
@@ -216,7 +216,38 @@ def test_a_refusal_says_when_to_come_back() -> None:
         fail(health, target, failure(Kind.RATE_LIMITED, 30), 0)
     error = refused(failure(Kind.RATE_LIMITED), ROUTE, at(10, health))
     assert (error.kind, error.retry_after) == (Kind.RATE_LIMITED, 20)
-    assert refused(failure(Kind.RATE_LIMITED, 7), ROUTE, at(10, health)).retry_after == 7
+
+
+def test_of_several_targets_the_soonest_says_when_to_come_back() -> None:
+    health = Health()
+    fail(health, A, failure(Kind.RATE_LIMITED, 3600), 0)
+    fail(health, B, failure(Kind.BAD_GATEWAY), 0)
+    route = Route("r", (A, B))
+    assert refused(failure(Kind.RATE_LIMITED, 3600), route, at(1, health)).retry_after == 4
+    fail(health, B, failure(Kind.RATE_LIMITED, 3600), 6)
+    assert refused(failure(Kind.RATE_LIMITED, 3600), route, at(7, health)).retry_after == 293
+
+
+def test_a_client_may_come_back_at_once_for_what_another_request_tries_now() -> None:
+    health = Health()
+    fail(health, A, failure(Kind.BAD_GATEWAY), 0)
+    cooling = health.get(place_of(A, failure(Kind.BAD_GATEWAY)))
+    assert cooling is not None
+    health.put(place_of(A, failure(Kind.BAD_GATEWAY)), replace(cooling, probing=16))
+    with pytest.raises(GatewayError) as caught:
+        plan(Route("r", (A,)), Wish(), at(6, health))
+    assert (caught.value.code, caught.value.retry_after) == ("model_cooldown", 1)
+
+
+def test_a_new_key_is_not_held_responsible_for_the_old_one() -> None:
+    health = Health()
+    old, new = replace(A, account="account:1"), replace(A, account="account:2")
+    fail(health, old, failure(Kind.UNAUTHENTICATED), 0)
+    fail(health, old, failure(Kind.RATE_LIMITED, 60), 0)
+    assert health.until(replace(old, model="other")) == 1800
+    assert health.until(replace(new, model="other")) == 0
+    assert health.until(new) == 60
+    assert [model_of(place) for place in health.places()] == [None, "m"]
 
 
 def test_the_most_useful_failure_is_told_and_the_gateways_credential_is_not() -> None:

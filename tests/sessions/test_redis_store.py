@@ -5,6 +5,7 @@ import logging
 import time
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 import pytest
 from msgspec.structs import replace
@@ -476,3 +477,23 @@ async def test_listing_a_thousand_sessions_is_quick_enough(store: RedisStore) ->
     assert len(page.heads) == 100
     assert time.monotonic() - started < 1
     assert len([key async for key in store.scan()]) == 1000
+
+
+@pytest.mark.parametrize("limit", [1, 7, 50, 500])
+async def test_a_page_is_right_however_sessions_are_spread_over_the_sets(store: RedisStore, limit: int) -> None:
+    def of_one_set(number: int) -> SessionKey:
+        keys = (SessionKey("acme", "", f"s{number}-{n}") for n in range(10_000))
+        return next(key for key in keys if crc32(key.tag.encode()) % 16 == 3)
+
+    for n in range(70):
+        key = SessionKey("acme", "", f"s{n}") if n % 10 == 0 else of_one_set(n)
+        await store.append(key, first())
+        store._index.used(key, 1_800_000_000_000 + n * 1000, LIMITS)
+    found, cursor = [], None
+    while len(found) < 70:
+        page = await store.list(limit=limit, cursor=cursor)
+        found += [int(head.key.id[1:].partition("-")[0]) for head in page.heads]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert found == sorted(range(70), reverse=True)

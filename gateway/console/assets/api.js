@@ -10,6 +10,17 @@ export class ApiError extends Error {
   }
 }
 
+let connected = true;
+let told = () => {};
+
+/** `listener` is told when the gateway stops answering, and when it does again. */
+export const whenReached = (listener) => (told = listener);
+
+function reached(now) {
+  if (now !== connected) told(now);
+  connected = now;
+}
+
 export const signedIn = () => sessionStorage.getItem(SLOT) !== null;
 export const whenSignedOut = (listener) => listeners.add(listener);
 
@@ -41,24 +52,28 @@ export async function call(method, path, options = {}) {
   }
 }
 
-async function send(method, path, { query = {}, body, signal } = {}, key) {
+async function send(method, path, { query = {}, body, lines, signal, blob = false } = {}, key) {
   const url = new URL(`../v0/management${path}`, document.baseURI);
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== null) url.searchParams.set(name, value);
   }
-  const headers = { Accept: "application/json" };
+  const headers = { Accept: blob ? "*/*" : "application/json" };
   try {
     headers.Authorization = `Bearer ${latin(key)}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";
+    if (lines !== undefined) headers["Content-Type"] = "application/x-ndjson";
     const answer = await fetch(url, {
-      method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
+      method, headers, signal, body: body === undefined ? lines : JSON.stringify(body),
       cache: "no-store", credentials: "omit", redirect: "error", referrerPolicy: "no-referrer",
     });
+    reached(true);
+    if (blob && answer.ok) return await answer.blob();
     const told = await answer.json().catch(() => ({}));
     if (!answer.ok) throw new ApiError(answer.status, told?.error ?? {}, answer.headers.get("Retry-After"));
     return told;
   } catch (error) {
     if (error instanceof ApiError || error.name === "AbortError") throw error;
+    reached(false);
     throw new ApiError(0, { message: "The gateway does not answer. It may be restarting." });
   }
 }
@@ -90,6 +105,10 @@ export const sessions = {
   dropTurns: (session, last) => call("DELETE", `${at(session)}/turns`, { query: { ...whose(session), last } }),
   fork: (session, body) => call("POST", `${at(session)}/fork`, { query: whose(session), body }),
   change: (session, body) => call("PATCH", at(session), { query: whose(session), body }),
+  export: (session) => call("GET", "/sessions/export", { query: { ...whose(session), id: session.id }, blob: true }),
+  restore: (lines, existing) => call("POST", "/sessions/import", { query: { existing }, lines }),
+  exportAll: (query, signal) => call("GET", "/sessions/export", { query, signal, blob: true }),
+  erase: (query, signal) => call("DELETE", "/sessions", { query, signal }),
 };
 
 export const providers = {
@@ -99,7 +118,14 @@ export const providers = {
   enable: (name) => call("POST", named(name, "enable")),
 };
 
+export const keys = {
+  list: (signal) => call("GET", "/keys", { signal }),
+  make: (body) => call("POST", "/keys", { body }),
+  revoke: (id) => call("DELETE", `/keys/${encodeURIComponent(id)}`),
+};
+
 export const gateway = {
+  reload: () => call("POST", "/reload"),
   config: (signal) => call("GET", "/config", { signal }),
   models: (signal) => call("GET", "/models", { signal }),
   stats: (signal) => call("GET", "/stats", { signal }),

@@ -1,22 +1,23 @@
-// A small line chart: a few minutes of one or two series, drawn as SVG.
+// A small line chart: a few minutes of one or two series, drawn as SVG, with both axes named.
 
 import { h, s } from "./dom.js";
 import { hour } from "./format.js";
 
-const HEIGHT = 96;
-const TOP = 8;
-const RIGHT = 44;
+const HEIGHT = 136;
+const TOP = 10;
+const BOTTOM = 20;
+const RIGHT = 52;
 
 /**
- * `series`: `[{name, kind}]`; `format` makes a value text. `draw(points, window)` takes `{at, values}` with times in
- * milliseconds and a null where nothing is known.
+ * `series`: `[{name, kind}]`; `format` makes a value text, its unit included. `draw(points, window)` takes
+ * `{at, values}` with times in milliseconds and a null where nothing is known.
  */
 export function chart(title, series, format, hint = "") {
-  const now = h("output", { class: "now", "aria-live": "off" });
+  const values = series.map(() => h("b", null, "–"));
+  const legend = h("ul", { class: "legend" }, series.map(({ name, kind }, index) => h("li", { class: kind }, h("span", null, name), values[index])));
   const plot = s("svg", { class: "plot", height: HEIGHT, role: "img" });
   const told = h("p", { class: "told", "aria-hidden": "true" });
-  const legend = series.length > 1 && h("span", { class: "legend" }, series.map(({ name, kind }) => h("span", { class: kind }, name)));
-  const figure = h("figure", { class: "chart" }, h("figcaption", null, h("h2", { title: hint || undefined }, title), legend, now), plot, told);
+  const figure = h("figure", { class: "chart" }, h("figcaption", null, h("h2", null, title), hint && h("small", null, hint)), legend, plot, told);
   let points = [];
   let span = 1;
   let width = 0;
@@ -39,37 +40,52 @@ export function chart(title, series, format, hint = "") {
   }
 
   function render() {
-    width = plot.clientWidth || figure.clientWidth - 24;
+    width = plot.clientWidth || figure.clientWidth - 28;
     if (!width) return;
     const last = points.at(-1);
     const end = last?.at ?? 0;
-    const most = nice(Math.max(0, ...points.flatMap(({ values }) => values.filter((value) => value !== null))));
+    const most = nice(Math.max(0, ...points.flatMap((point) => point.values.filter((value) => value !== null))));
     const x = (when) => (width - RIGHT) * (1 - (end - when) / span);
-    const y = (value) => TOP + (HEIGHT - TOP - 2) * (1 - value / most);
-    const nodes = [0, 0.5, 1].flatMap((share) => [
-      s("line", { class: "grid", x1: 0, x2: width - RIGHT, y1: y(most * share), y2: y(most * share) }),
-      share > 0 && s("text", { class: "tick", x: width - RIGHT + 6, y: y(most * share) + 4 }, format(most * share)),
-    ]);
+    const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / most);
+    const nodes = [...rows(most, y, format, width), ...columns(span, x, end)];
     series.forEach(({ kind }, index) => {
       for (const run of runs(points, index)) {
         const line = run.map(({ when, value }, n) => `${n ? "L" : "M"}${x(when).toFixed(1)} ${y(value).toFixed(1)}`).join("");
         if (index === 0) nodes.push(s("path", { class: `area ${kind}`, d: `${line}L${x(run.at(-1).when).toFixed(1)} ${y(0)}L${x(run[0].when).toFixed(1)} ${y(0)}Z` }));
-        nodes.push(s("path", { class: `curve ${kind}`, d: run.length > 1 ? line : `${line}h1` }));
+        nodes.push(s("path", { class: `curve ${kind}`, d: run.length > 1 ? line : `${line}h0.1` }));
       }
     });
     const near = at === null || !points.length ? null : points.reduce((best, point) => (Math.abs(x(point.at) - at * (width - RIGHT)) < Math.abs(x(best.at) - at * (width - RIGHT)) ? point : best));
-    if (near) nodes.push(s("line", { class: "cursor", x1: x(near.at), x2: x(near.at), y1: TOP, y2: HEIGHT - 2 }));
+    if (near) nodes.push(s("line", { class: "cursor", x1: x(near.at), x2: x(near.at), y1: TOP, y2: HEIGHT - BOTTOM }));
     plot.replaceChildren(...nodes.filter(Boolean));
     told.textContent = near ? `${hour(near.at)}  ${say(near)}` : "";
-    now.textContent = last ? say(last, " · ", false) : "–";
-    plot.setAttribute("aria-label", last ? `${title}, the last ${Math.round(span / 1000)} seconds; now ${say(last)}` : `${title}: no figures yet`);
+    values.forEach((value, index) => (value.textContent = last ? format(last.values[index]) : "–"));
+    plot.setAttribute("aria-label", last ? `${title}, the last ${Math.round(span / 60_000)} minutes; now ${say(last)}` : `${title}: no figures yet`);
   }
 
-  function say({ values }, between = ", ", names = true) {
-    return series.map(({ name }, index) => `${format(values[index])}${names && series.length > 1 ? ` ${name}` : ""}`).join(between);
+  function say(point) {
+    return series.map(({ name }, index) => `${name} ${format(point.values[index])}`).join(", ");
   }
 
   return { figure, draw };
+}
+
+/** The lines across, each with its value. */
+function rows(most, y, format, width) {
+  return [0, 0.5, 1].flatMap((share) => [
+    s("line", { class: share ? "grid" : "grid base", x1: 0, x2: width - RIGHT, y1: y(most * share), y2: y(most * share) }),
+    s("text", { class: "tick", x: width - RIGHT + 6, y: y(most * share) + 4 }, share ? format(most * share) : "0"),
+  ]);
+}
+
+/** The minutes below. */
+function columns(span, x, end) {
+  const minutes = Math.round(span / 60_000);
+  return Array.from({ length: minutes + 1 }, (_, back) => {
+    const when = end - back * 60_000;
+    const anchor = back === 0 ? "end" : back === minutes ? "start" : "middle";
+    return s("text", { class: "tick", x: x(when), y: HEIGHT - 5, "text-anchor": anchor }, back ? `−${back} min` : "now");
+  });
 }
 
 /** Stretches of a series without gaps. */
@@ -91,5 +107,5 @@ function runs(points, index) {
 function nice(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].find((step) => step * power >= value) * power;
+  return [1, 2, 4, 5, 10].find((step) => step * power >= value * 0.999) * power;
 }

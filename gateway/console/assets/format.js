@@ -20,7 +20,6 @@ export function span(seconds) {
   return `${Math.round(value / 86_400)} d`;
 }
 
-
 /** How long ago: `now`, then as a span. */
 export function ago(text) {
   const seconds = (Date.now() - new Date(text)) / 1000;
@@ -45,9 +44,11 @@ export function rate(number) {
 }
 
 /** Dollars; small sums keep what counts. */
-export const dollars = (sum) => `$${sum >= 1 ? sum.toFixed(2) : sum.toPrecision(2)}`;
+export const dollars = (sum, places = 0) => `$${sum >= 1000 ? compact.format(sum) : sum >= 1 || places || sum === 0 ? sum.toFixed(2) : sum.toPrecision(2)}`;
 
 export function bytes(number) {
   if (number < 1024) return `${number} B`;
-  return number < 1 << 20 ? `${Math.round(number / 1024)} KiB` : `${(number / (1 << 20)).toFixed(1)} MiB`;
+  if (number < 1 << 20) return `${Math.round(number / 1024)} KiB`;
+  const whole = number % (1 << 20) === 0;
+  return `${(number / (1 << 20)).toFixed(whole ? 0 : 1)} MiB`;
 }

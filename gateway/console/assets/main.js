@@ -1,8 +1,9 @@
 // The frame: signing in, the pages, where one is.
 
-import { signedIn, signIn, signOut, whenSignedOut } from "./api.js";
+import { signedIn, signIn, signOut, whenReached, whenSignedOut } from "./api.js";
 import { configPage } from "./config.js";
 import { button, h, icon } from "./dom.js";
+import { keysPage } from "./keys.js";
 import { providersPage } from "./providers.js";
 import { sessionsPage } from "./sessions.js";
 import { trafficPage } from "./traffic.js";
@@ -12,6 +13,7 @@ const PAGES = {
   sessions: { title: "Sessions", make: sessionsPage },
   providers: { title: "Providers", make: providersPage },
   traffic: { title: "Traffic", make: trafficPage },
+  keys: { title: "Keys", make: keysPage },
   config: { title: "Config", make: configPage },
 };
 
@@ -107,7 +109,7 @@ function sorry(error) {
   return error.message;
 }
 
-for (const [key, name] of [["s", "sessions"], ["p", "providers"], ["t", "traffic"], ["c", "config"]]) {
+for (const [key, name] of [["s", "sessions"], ["p", "providers"], ["t", "traffic"], ["k", "keys"], ["c", "config"]]) {
   shortcut(`g ${key}`, `Go to ${PAGES[name].title}`, () => (location.hash = `#/${name}`), signedIn);
 }
 shortcut("r", "Refresh", () => page.refresh(), () => page?.refresh);
@@ -119,6 +121,10 @@ document.getElementById("skip").addEventListener("click", (event) => {
   document.getElementById("main").focus();
 });
 whenSignedOut(welcome);
+whenReached((now) => {
+  if (!now) document.body.append(h("p", { class: "away", role: "alert", id: "away" }, "The gateway does not answer. What is shown may be old; it is asked again and again."));
+  else document.getElementById("away")?.remove();
+});
 window.addEventListener("hashchange", route);
 showTheme();
 if (signedIn()) frame();

@@ -37,6 +37,7 @@ export function reading(text, at) {
   const requests = all.get("gateway_requests_total");
   const tokens = all.get("gen_ai_client_token_usage_sum");
   const durations = all.get("gateway_request_duration_seconds_bucket");
+  const priced = all.get("gateway_cost_dollars_total") ?? [];
   const targets = new Map();
   for (const { labels } of requests ?? []) {
     const { model, provider } = labels;
@@ -44,6 +45,7 @@ export function reading(text, at) {
     if (targets.has(key)) continue;
     const here = (other) => other.model === model && other.provider === provider;
     targets.set(key, {
+      cost: priced.some(({ labels: other }) => here(other)) ? sum(priced, here) : null,
       requests: sum(requests, here), errors: sum(requests, (other) => here(other) && other.error !== ""), buckets: buckets(durations, here),
     });
   }

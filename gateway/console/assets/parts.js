@@ -2,40 +2,53 @@
 
 import { button, h, icon } from "./dom.js";
 import { bytes, count } from "./format.js";
+import { code, markdown, plain } from "./markdown.js";
 
 const RASTER = /^image\/(png|jpeg|gif|webp|avif)$/;
 const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
 const LONG = 6000;
 
-/** The nodes of a content: a text, or a list of parts. */
-export function contentOf(content) {
+/** The nodes of a content: a text, or a list of parts. `formatted`: Markdown is shown as what it means. */
+export function contentOf(content, formatted = false) {
   if (content === null || content === undefined) return [];
-  return typeof content === "string" ? [text(content)] : content.map(part);
+  return typeof content === "string" ? [text(content, formatted)] : content.map((given) => part(given, formatted));
 }
 
-function part(given) {
+function part(given, formatted) {
   switch (given.type) {
-    case "text": return text(given.text);
+    case "text": return text(given.text, formatted);
     case "image": return image(given);
     case "file": return attachment("File", given, given.name);
     case "audio": return attachment("Audio", given);
-    case "tool_call": return folded("tool", "Tool call", given.name, given.arguments ? code(pretty(given.arguments)) : h("p", { class: "none" }, "No arguments"));
-    case "tool_result": return folded("tool", given.is_error ? "Tool error" : "Tool result", given.name || given.call_id, contentOf(given.content), given.is_error);
-    case "reasoning": return reasoning(given);
-    case "refusal": return h("div", { class: "refusal" }, h("span", { class: "tag" }, "refusal"), text(given.text));
+    case "tool_call": return folded("tool", "Tool call", given.name, given.arguments ? code(pretty(given.arguments)) : h("p", { class: "none" }, "No arguments"), { peek: oneLine(given.arguments) });
+    case "tool_result": return folded("tool", given.is_error ? "Tool error" : "Tool result", given.name || given.call_id, resultOf(given.content), { bad: given.is_error, peek: oneLine(given.content) });
+    case "reasoning": return reasoning(given, formatted);
+    case "refusal": return h("div", { class: "refusal" }, h("span", { class: "tag warn" }, "refusal"), text(given.text));
     default: return folded("text", "Other content", given.kind ?? given.type ?? "", code(pretty(given.raw ?? given)));
   }
 }
 
-function reasoning(given) {
+function reasoning(given, formatted) {
   const title = given.redacted ? "Reasoning, withheld by the provider" : given.summary ? "Reasoning, summary" : "Reasoning";
-  if (given.text) return folded("thought", title, "", text(given.text));
+  if (given.text) return folded("thought", title, "", text(given.text, formatted), { peek: oneLine(given.text) });
   return h("p", { class: "none" }, icon("thought"), given.redacted ? title : "Reasoning, not shown by the provider");
 }
 
-function folded(drawn, title, detail, body, bad = false) {
+/** What a tool answered: JSON is laid out. */
+function resultOf(content) {
+  const [only, ...others] = Array.isArray(content) ? content : [{ type: "text", text: content ?? "" }];
+  if (!others.length && only?.type === "text" && /^\s*[[{]/.test(only.text)) return code(pretty(only.text));
+  return contentOf(content);
+}
+
+function oneLine(content) {
+  const said = Array.isArray(content) ? content.map((given) => given.text ?? `[${given.type}]`).join(" ") : content ?? "";
+  return (typeof said === "string" ? said : JSON.stringify(said)).slice(0, 160).replaceAll(/\s+/g, " ");
+}
+
+function folded(drawn, title, detail, body, { bad = false, peek = "" } = {}) {
   return h("details", { class: `folded ${bad ? "bad" : ""}` },
-    h("summary", null, icon(drawn), h("span", null, title), detail && h("code", null, detail)),
+    h("summary", null, icon(drawn), h("span", null, title), detail && h("code", null, detail), peek && h("span", { class: "peek", "aria-hidden": "true" }, peek)),
     h("div", { class: "inside" }, body));
 }
 
@@ -57,37 +70,14 @@ function attachment(what, given, name = "") {
     [name, given.media_type, size].filter(Boolean).join(" · "), where && h("code", null, where));
 }
 
-/** Text with its fenced code set apart; a very long one opens on demand. */
-export function text(whole) {
-  if (whole.length <= LONG) return h("div", { class: "text", dir: "auto" }, fenced(whole));
-  const box = h("div", { class: "text", dir: "auto" }, fenced(`${whole.slice(0, LONG)}…`));
-  box.append(button(`Show all ${count(whole.length)} characters`, {}, () => box.replaceChildren(...fenced(whole))));
+/** A text; a very long one opens on demand. */
+export function text(whole, formatted = false) {
+  const shown = formatted ? markdown : plain;
+  if (whole.length <= LONG) return h("div", { class: "text", dir: "auto" }, shown(whole));
+  const box = h("div", { class: "text", dir: "auto" }, shown(`${whole.slice(0, LONG)}…`));
+  box.append(button(`Show all ${count(whole.length)} characters`, {}, () => box.replaceChildren(...shown(whole))));
   return box;
 }
-
-function fenced(whole) {
-  const nodes = [];
-  let lines = [];
-  let inside = false;
-  const flush = () => {
-    const said = lines.join("\n");
-    if (inside) nodes.push(code(said));
-    else if (said.trim()) nodes.push(h("p", null, said.replace(/^\n+|\n+$/g, "")));
-    lines = [];
-  };
-  for (const line of whole.split("\n")) {
-    if (/^\s{0,3}```/.test(line)) {
-      flush();
-      inside = !inside;
-    } else {
-      lines.push(line);
-    }
-  }
-  flush();
-  return nodes;
-}
-
-const code = (said) => h("pre", { tabindex: "0", role: "group", "aria-label": "Code" }, h("code", null, said));
 
 function pretty(value) {
   if (typeof value !== "string") return JSON.stringify(value, null, 2);

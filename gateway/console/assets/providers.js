@@ -8,6 +8,8 @@ import { dialog, empty, failed, toast } from "./ui.js";
 const EVERY = 3000;
 const STATES = { ready: "Ready", degraded: "Degraded", cooling: "Cooling down", disabled: "Disabled" };
 
+const share = (part) => `${(part * 100).toFixed(part < 0.1 ? 1 : 0)} %`;
+
 export function providersPage(main) {
   return new Providers(main);
 }
@@ -76,7 +78,7 @@ class Providers {
     const failures = Object.entries(one.outcomes ?? {}).filter(([name]) => name !== "served");
     const facts = [
       ["In flight", count(one.in_flight)], ["Attempts", count(one.attempts)],
-      ["Failed", one.errors ? `${count(one.errors)} (${((one.errors / one.attempts) * 100).toFixed(1)} %)` : "0"],
+      ["Failed", one.errors ? [count(one.errors), h("small", null, ` ${share(one.errors / one.attempts)}`)] : "0"],
       ["p50", latency(one.latency.p50)], ["p95", latency(one.latency.p95)],
     ];
     return h("article", { class: `card provider ${one.state}`, "data-name": one.name, "aria-label": one.name },

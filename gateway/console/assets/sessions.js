@@ -1,8 +1,9 @@
 // The list of sessions on one side, the open one on the other.
 
-import { ApiError, providers, sessions } from "./api.js";
+import { ApiError, keys, providers, sessions } from "./api.js";
 import { button, h, icon } from "./dom.js";
-import { ago, many, moment } from "./format.js";
+import { deleteFound, exportFound } from "./bulk.js";
+import { ago, count, dollars, many, moment } from "./format.js";
 import { transcript } from "./transcript.js";
 import { failed, shortcut } from "./ui.js";
 
@@ -29,9 +30,11 @@ shortcut("k", "Previous session", () => current.step(-1), onList);
 shortcut("f", "Fork the open session", () => current.open.fork(), () => current?.open);
 shortcut("p", "Pin or unpin the open session", () => current.open.pin(), () => current?.open);
 shortcut("e", "Extend the open session's life", () => current.open.extend(), () => current?.open);
+shortcut("w", "Replies as written, or formatted", () => current.open.toggleFormatted(), () => current?.open?.whole);
 shortcut("Delete", "Delete the open session", () => current.open.remove(), () => current?.open);
 shortcut("Escape", "Back to the list", () => current.back(), () => current?.open);
 
+const ID = /^[\w-]{1,128}$/;
 const keyOf = (session) => JSON.stringify([session.owner, session.user, session.id]);
 
 export function sessionsPage(main) {
@@ -72,6 +75,9 @@ class SessionsView {
     this.lists = Object.fromEntries(["owner", "provider", "model"].map((name) => [name, h("datalist", { id: `known-${name}` })]));
     this.names = { owner: new Set(), provider: new Set(), model: new Set() };
     this.clear = button("Clear filters", { kind: "plain", hidden: true }, () => this.reset());
+    this.bulk = h("div", { class: "bulk", hidden: true },
+      button("Export these", { kind: "plain" }, () => exportFound(this.query())),
+      button("Delete these…", { kind: "plain danger" }, () => deleteFound(this.query(), () => this.load())));
     const { owner, provider, model, age } = this.inputs;
     this.more = h("div", { class: "more" });
     this.list = h("ul", { class: "rows", "aria-label": "Sessions", on: { keydown: (event) => this.inList(event) } });
@@ -80,11 +86,12 @@ class SessionsView {
       h("div", { class: "find" },
         h("div", { class: "titled" }, h("h1", { id: "list-title" }, "Sessions"), this.status, button("Refresh", { icon: "refresh", quiet: true, key: "r" }, () => this.refresh())),
         h("div", { class: "search" }, icon("search"), this.search),
-        h("div", { class: "filters", role: "group", "aria-label": "Filters" }, owner, provider, model, age, this.clear), Object.values(this.lists)),
+        h("div", { class: "filters", role: "group", "aria-label": "Filters" }, owner, provider, model, age, h("div", { class: "found" }, this.clear, this.bulk)), Object.values(this.lists)),
       h("div", { class: "scroll" }, this.list, this.more));
     this.pane = h("section", { class: "pane", "aria-label": "Transcript" });
     this.main.append(this.side, this.pane);
     providers.list().then((told) => told.providers.forEach(({ name }) => this.know("provider", name)), () => {});
+    keys.list().then((told) => told.keys.forEach(({ owner }) => this.know("owner", owner)), () => {});
   }
 
   // -------------------------------------------------------------- where one is
@@ -130,6 +137,7 @@ class SessionsView {
         changed: (whole) => { this.keep(whole); this.draw(); },
         made: (whole) => { this.keep(whole, true); this.draw(); location.hash = this.address(whole); },
         removed: (gone) => { this.found.delete(keyOf(gone)); this.draw(); this.back(); },
+        restored: (one) => this.restored(one),
         address: (one) => this.address(one),
       });
     }
@@ -144,6 +152,15 @@ class SessionsView {
     }
     if (this.found.has(keyOf(whole))) this.keep(whole);
     this.draw();
+  }
+
+  /** A session is as it was: also if one has gone elsewhere meanwhile. */
+  restored(session) {
+    const shown = this.openKey === keyOf(session);
+    location.hash = this.address(session);
+    if (current !== this) return;
+    if (shown) this.open?.begin();
+    this.load();
   }
 
   back() {
@@ -275,6 +292,8 @@ class SessionsView {
     if (focused?.isConnected) focused.querySelector("a").focus({ preventScroll: true });
     for (const [key] of this.rows) if (!this.found.has(key)) this.rows.delete(key);
     this.clear.hidden = !FILTERS.some((name) => this.filters[name]);
+    this.clear.parentElement.hidden = this.clear.hidden;
+    this.bulk.hidden = Boolean(this.filters.q) || this.clear.hidden || !shown.length;
     this.tell(shown.length);
     this.mark();
   }
@@ -283,7 +302,7 @@ class SessionsView {
     const busy = this.loading !== null && this.loading !== undefined;
     this.side.setAttribute("aria-busy", String(busy && !number));
     const partial = Boolean(this.cursor || this.first);
-    const text = this.problem ? "" : busy && !number ? "Looking…" : `${many(number, "session")}${partial ? "+" : ""}`;
+    const text = this.problem ? "" : busy && !number ? "Looking…" : partial ? `${count(number)}+ sessions` : many(number, "session");
     if (this.status.textContent !== text) this.status.textContent = text;
     const more = [];
     if (this.problem && !(this.problem instanceof ApiError && this.problem.status === 401)) {
@@ -293,7 +312,8 @@ class SessionsView {
       more.push(button(this.filters.q ? "Look further" : "Show more", {}, () => this.fill(true)));
     } else if (!busy && !number) {
       more.push(h("div", { class: "empty small" }, h("h2", null, this.clear.hidden ? "No sessions yet" : "Nothing found"),
-        h("p", null, this.clear.hidden ? "A request with an X-Session-ID header begins one." : "No session passes these filters.")));
+        h("p", null, this.clear.hidden ? "A request with an X-Session-ID header begins one." : "No session passes these filters."),
+        ID.test(this.filters.q ?? "") && h("p", null, h("kbd", null, "Enter"), " opens the one with exactly this id.")));
     }
     this.more.replaceChildren(...more);
   }
@@ -313,7 +333,7 @@ class SessionsView {
     row.dataset.version = version;
     link.replaceChildren(
       h("span", { class: "id" }, session.id),
-      h("span", { class: "sums" }, many(about.total_turns, "turn"), h("time", { datetime: session.updated_at, title: moment(session.updated_at) }, ago(session.updated_at))),
+      h("span", { class: "sums" }, many(about.total_turns, "turn"), about.cost >= 0.005 && h("span", { class: "cost" }, dollars(about.cost, 2)), h("time", { datetime: session.updated_at, title: moment(session.updated_at) }, ago(session.updated_at))),
       h("span", { class: "who" }, h("bdi", null, session.owner), session.user && [" / ", h("bdi", null, session.user)]),
       h("span", { class: "what" }, about.last_model ?? "", about.last_provider && h("span", { class: "faint" }, ` ${about.last_provider}`)));
     return row;
@@ -361,7 +381,7 @@ class SessionsView {
       const [only, ...others] = this.matching();
       const exact = this.search.value.trim();
       if (only && !others.length) location.hash = this.address(only);
-      else if (/^[\w-]{1,128}$/.test(exact)) location.hash = this.address([...this.found.values()].find(({ id }) => id === exact) ?? { id: exact });
+      else if (ID.test(exact)) location.hash = this.address([...this.found.values()].find(({ id }) => id === exact) ?? { id: exact });
     }
   }
 

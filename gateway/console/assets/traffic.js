@@ -12,6 +12,7 @@ const WINDOW = 300_000;
 const SMOOTH = 10_000;
 
 const readings = [];
+const perSecond = (value) => (value === null ? "–" : `${rate(value)}/s`);
 
 export function trafficPage(main) {
   return new Traffic(main);
@@ -21,15 +22,15 @@ class Traffic {
   constructor(main) {
     this.status = h("p", { class: "status", role: "status" });
     this.charts = [
-      [chart("Requests a second", [{ name: "all", kind: "one" }, { name: "failed", kind: "bad" }], rate), (now, before, seconds) => [grown(now.requests, before.requests) / seconds, grown(now.errors, before.errors) / seconds]],
-      [chart("Latency", [{ name: "p95", kind: "two" }, { name: "p50", kind: "one" }], latency, "From request to end of reply, over ten seconds"), (now, before) => {
+      [chart("Requests", [{ name: "all", kind: "one" }, { name: "failed", kind: "bad" }], perSecond), (now, before, seconds) => [grown(now.requests, before.requests) / seconds, grown(now.errors, before.errors) / seconds]],
+      [chart("Latency", [{ name: "p95", kind: "two" }, { name: "p50", kind: "one" }], latency, "from request to end of reply"), (now, before) => {
         const grew = since(now.buckets, before.buckets);
         return [quantile(grew, 0.95), quantile(grew, 0.5)];
       }],
-      [chart("Tokens a second", [{ name: "in", kind: "one" }, { name: "out", kind: "two" }], rate), (now, before, seconds) => [grown(now.input, before.input) / seconds, grown(now.output, before.output) / seconds]],
-      [chart("Session turns a second", [{ name: "resumed", kind: "one" }, { name: "new", kind: "two" }], rate), (now, before, seconds) => [grown(now.remembered, before.remembered) / seconds, grown(now.begun, before.begun) / seconds]],
+      [chart("Tokens", [{ name: "in", kind: "one" }, { name: "out", kind: "two" }], perSecond), (now, before, seconds) => [grown(now.input, before.input) / seconds, grown(now.output, before.output) / seconds]],
+      [chart("Turns of sessions", [{ name: "resumed", kind: "one" }, { name: "new", kind: "two" }], perSecond), (now, before, seconds) => [grown(now.remembered, before.remembered) / seconds, grown(now.begun, before.begun) / seconds]],
       [chart("In progress", [{ name: "requests", kind: "one" }], rate), (now) => [now.active]],
-      [chart("Failed", [{ name: "share", kind: "bad" }], (value) => (value === null ? "–" : `${(value * 100).toFixed(value && value < 0.1 ? 1 : 0)} %`)), (now, before) => {
+      [chart("Failures", [{ name: "of all requests", kind: "bad" }], (value) => (value === null ? "–" : `${(value * 100).toFixed(value && value < 0.1 ? 1 : 0)} %`)), (now, before) => {
         const all = grown(now.requests, before.requests);
         return [all ? grown(now.errors, before.errors) / all : null];
       }],
@@ -42,9 +43,9 @@ class Traffic {
       this.problem, this.sums,
       h("div", { class: "charts" }, this.charts.map(([{ figure }]) => figure)),
       h("section", { class: "card", "aria-labelledby": "targets" }, h("h2", { id: "targets" }, "By model and provider"),
-        h("div", { class: "wide-table", tabindex: "0", role: "region", "aria-labelledby": "targets" },
+        h("div", { class: "wide-table", tabindex: "0", role: "group", "aria-labelledby": "targets" },
           h("table", null, h("thead", null, h("tr", null, ["Model", "Provider"].map((name) => h("th", { scope: "col" }, name)),
-            ["Requests", "a second", "Failed", "p50", "p95"].map((name) => h("th", { scope: "col", class: "number" }, name)))), this.table))));
+            ["Requests", "a second", "Failed", "p50", "p95", "Cost"].map((name) => h("th", { scope: "col", class: "number" }, name)))), this.table))));
     this.timer = setInterval(() => this.tick(), EVERY);
     this.tick();
   }
@@ -116,8 +117,9 @@ class Traffic {
       h("th", { scope: "row" }, model || h("span", { class: "faint" }, "unknown")), h("td", null, provider || h("span", { class: "faint" }, "none served")),
       h("td", { class: "number" }, count(now.requests)), h("td", { class: "number" }, rate(speed)),
       h("td", { class: `number ${now.errors ? "bad" : ""}` }, now.errors ? `${count(now.errors)} (${((now.errors / now.requests) * 100).toFixed(1)} %)` : "0"),
-      h("td", { class: "number" }, latency(quantile(now.buckets, 0.5))), h("td", { class: "number" }, latency(quantile(now.buckets, 0.95)))));
-    this.table.replaceChildren(...(cells.length ? cells : [h("tr", null, h("td", { colspan: 7, class: "faint" }, "No requests yet."))]));
+      h("td", { class: "number" }, latency(quantile(now.buckets, 0.5))), h("td", { class: "number" }, latency(quantile(now.buckets, 0.95))),
+      h("td", { class: "number" }, now.cost === null ? h("span", { class: "faint" }, provider ? "unknown" : "–") : dollars(now.cost))));
+    this.table.replaceChildren(...(cells.length ? cells : [h("tr", null, h("td", { colspan: 8, class: "faint" }, "No requests yet."))]));
   }
 }
 

@@ -4,7 +4,7 @@ import { sessions } from "./api.js";
 import { button, h, icon } from "./dom.js";
 import { ago, count, dollars, hour, latency, many, moment, short, until } from "./format.js";
 import { contentOf } from "./parts.js";
-import { dialog, failed, field, toast } from "./ui.js";
+import { dialog, failed, field, formatted, save, setFormatted, toast } from "./ui.js";
 
 const PAGE = 40;
 const WHO = { user: "User", assistant: "Model", system: "System", tool: "Tool" };
@@ -107,7 +107,7 @@ class Transcript {
     const { id, owner, user, metadata: about } = this.whole;
     const dotted = [
       about.last_model && `${about.last_model} at ${about.last_provider}`, many(about.total_turns, "turn"),
-      about.total_tokens > 0 && `${short(about.total_tokens)} tokens`, `last used ${ago(this.whole.updated_at)}${ago(this.whole.updated_at) === "now" ? "" : " ago"}`, `ends in ${until(this.whole.expires_at)}`,
+      about.total_tokens > 0 && `${short(about.total_tokens)} tokens`, typeof about.cost === "number" && about.cost > 0 && dollars(about.cost), `last used ${ago(this.whole.updated_at)}${ago(this.whole.updated_at) === "now" ? "" : " ago"}`, `ends in ${until(this.whole.expires_at)}`,
     ].filter(Boolean).map((text) => h("span", null, text));
     this.title = h("h2", { class: "id", tabindex: "-1" }, id);
     return h("header", { class: "opened" },
@@ -119,12 +119,13 @@ class Transcript {
           button("Fork", { icon: "fork", key: "f" }, () => this.fork()),
           button("Pin", { icon: "pin", key: "p" }, () => this.pin()),
           button("Extend", { icon: "clock", key: "e" }, () => this.extend()),
+          button("Export", { icon: "save" }, () => this.export()),
           button("Delete", { icon: "trash", key: "Delete", kind: "danger" }, () => this.remove()))),
       h("p", { class: "dotted" }, h("span", null, h("bdi", null, owner), user && [" / ", h("bdi", null, user)]), dotted,
-        about.preferred_provider && h("span", { class: "tag pin" }, icon("pin"), `pinned to ${about.preferred_provider}`),
+        about.preferred_provider && h("span", { class: "tag pin" }, icon("pin"), `prefers ${about.preferred_provider}`),
         this.replaced() > 0 && h("span", { class: "tag", title: "Turns that a later one took the place of: an edit, a regeneration, a retry" }, `${this.replaced()} replaced`),
         this.whole.first_turn > 1 && h("span", { class: "tag", title: "The oldest turns went for the session's limits" }, `${this.whole.first_turn - 1} trimmed`)),
-      this.facts());
+      h("div", { class: "under" }, this.facts(), this.writtenSwitch()));
   }
 
   replaced() {
@@ -141,7 +142,7 @@ class Transcript {
       ["Tokens in", `${count(usage.input)}, of these ${count(usage.cached)} cached`], ["Tokens out", `${count(usage.output)}, of these ${count(usage.reasoning)} reasoning`],
       typeof about.cost === "number" && ["Cost", `${dollars(about.cost)}${about.unpriced_turns ? `, without ${many(about.unpriced_turns, "turn")} of unknown price` : ""}`],
     ].filter(Boolean);
-    return h("details", { class: "facts" }, h("summary", null, "Details"),
+    return h("details", { class: "facts", open: this.factsOpen, on: { toggle: (event) => (this.factsOpen = event.currentTarget.open) } }, h("summary", null, "Details"),
       h("dl", null, rows.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value)))),
       context && h("pre", { tabindex: "0", role: "group", "aria-label": "User context" }, context));
   }
@@ -186,13 +187,13 @@ class Transcript {
     const tokens = usage ? `${short(usage.input)} in${usage.cached ? ` (${short(usage.cached)} cached)` : ""}, ${short(usage.output)} out${usage.reasoning ? ` (${short(usage.reasoning)} reasoning)` : ""}`
       : last?.tokens_used ? `${short(last.tokens_used)} tokens` : "";
     const items = [reply?.model && h("span", null, h("b", null, reply.model), ` ${reply.provider ?? ""}`), tokens && h("span", { title: "Tokens" }, tokens),
-      last?.elapsed_ms !== null && last?.elapsed_ms !== undefined && h("span", { title: "From question to end of reply" }, latency(last.elapsed_ms / 1000)),
+      last?.elapsed_ms > 0 && h("span", { title: "From question to end of reply" }, latency(last.elapsed_ms / 1000)),
       typeof last?.cost === "number" && h("span", { title: "Cost" }, dollars(last.cost))];
     return items.filter(Boolean);
   }
 
   said(line) {
-    const nodes = contentOf(line.content);
+    const nodes = contentOf(line.content, formatted() && line.role === "assistant");
     const onlyTools = Array.isArray(line.content) && line.content.length > 0 && line.content.every(({ type }) => type === "tool_result");
     const who = onlyTools ? "Tools" : WHO[line.role] ?? line.role;
     return h("div", { class: `said ${onlyTools ? "tools" : line.role}` }, h("span", { class: "role" }, who), h("div", { class: "content" }, nodes.length ? nodes : h("p", { class: "none" }, "Nothing")));
@@ -235,7 +236,45 @@ class Transcript {
     this.host.found(this.whole);
   }
 
+  writtenSwitch() {
+    return h("button", { class: "switch", type: "button", "aria-pressed": String(!formatted()), "aria-keyshortcuts": "w",
+      title: "Replies as they were written, or formatted (w)", on: { click: () => this.toggleFormatted() } }, "As written");
+  }
+
+  toggleFormatted() {
+    setFormatted(!formatted());
+    const low = this.low();
+    this.redrawHead();
+    this.fillBody();
+    if (low) this.toEnd();
+  }
+
   // -------------------------------------------------------------- what an operator does
+
+  /** The session as it is, for as long as it can be taken back; null if it cannot be had. */
+  kept() {
+    return sessions.export(this.session).catch(() => null);
+  }
+
+  /** How to take it back, unless the session has gone on meanwhile: then there is more to lose than to win. */
+  undoing(before, left = null) {
+    if (before === null) return {};
+    const { session, host } = this;
+    return { undo: async () => {
+      if (left !== null && (await sessions.read(session, { limit: 1 })).last_turn !== left) throw new Error("The session has gone on meanwhile; nothing was changed.");
+      await sessions.restore(before, left === null ? "refuse" : "replace");
+      host.restored(session);
+    } };
+  }
+
+  async export() {
+    if (!this.whole) return;
+    try {
+      save(await sessions.export(this.session), `${this.session.id}.jsonl`);
+    } catch (error) {
+      toast(error.message, { error: true });
+    }
+  }
 
   fork(number = this.whole?.last_turn) {
     if (!this.whole) return;
@@ -284,15 +323,16 @@ class Transcript {
   drop(number) {
     const { last_turn } = this.whole;
     const dropped = last_turn - number + 1;
-    dialog(`Drop ${many(dropped, "turn")}?`, h("p", null, dropped === 1 ? `Turn ${number} is forgotten.` : `Turns ${number} to ${last_turn} are forgotten.`, " This cannot be undone."),
+    dialog(`Drop ${many(dropped, "turn")}?`, h("p", null, dropped === 1 ? `Turn ${number} is forgotten.` : `Turns ${number} to ${last_turn} are forgotten.`),
       { action: "Drop", kind: "danger", submit: async () => {
+        const before = await this.kept();
         const whole = await sessions.dropTurns(this.session, dropped);
         this.whole = { ...this.whole, ...whole };
         for (const one of this.lines.keys()) if (one >= number) this.lines.delete(one);
         this.redrawHead();
         this.fillBody();
         this.host.changed(whole);
-        toast(`${many(dropped, "turn")} dropped.`);
+        toast(`${many(dropped, "turn")} dropped.`, this.undoing(before, whole.last_turn));
       } });
   }
 
@@ -301,10 +341,10 @@ class Transcript {
     const { id, owner, user, metadata: about } = this.whole;
     dialog("Delete this session?", [
       h("p", null, h("code", null, id), " of ", h("bdi", null, owner), user && [" / ", h("bdi", null, user)], ` with ${many(about.total_turns, "turn")} is forgotten at once, on every worker.`),
-      h("p", null, "This cannot be undone."),
     ], { action: "Delete", kind: "danger", submit: async () => {
+      const before = await this.kept();
       await sessions.remove(this.session);
-      toast(`${id} is deleted.`);
+      toast(`${id} is deleted.`, this.undoing(before));
       this.host.removed(this.session);
     } });
   }

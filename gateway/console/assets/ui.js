@@ -2,34 +2,46 @@
 
 import { button, h, icon } from "./dom.js";
 
-/** A note at the edge. An error stays until it is dismissed. */
-export function toast(text, { error = false } = {}) {
+const UNDO = 15_000;
+
+/** A note at the edge. An error stays until it is dismissed; with `undo`, what was done can be taken back for a while. */
+export function toast(text, { error = false, undo } = {}) {
   const note = h("div", { class: `toast ${error ? "error" : ""}`, role: error ? "alert" : undefined }, h("span", null, text));
   const dismiss = () => note.remove();
+  if (undo) note.append(button("Undo", { kind: "undo" }, () => undo().catch((failure) => toast(failure.message, { error: true })).finally(dismiss)));
   note.append(button("Dismiss", { icon: "close", quiet: true }, dismiss));
   const place = document.getElementById("toasts");
   while (place.childElementCount > 2) place.firstElementChild.remove();
   place.append(note);
-  if (!error) setTimeout(dismiss, 5000);
+  if (!error) setTimeout(dismiss, undo ? UNDO : 5000);
+  return note;
 }
 
 /**
- * A modal dialog. `submit` runs on its main button; while it runs the dialog waits, and shows what it throws.
+ * A modal dialog. `submit` runs on its main button; while it runs the dialog waits, and shows what it throws. It is
+ * given `tell`, which says how far it is, and a `signal` that is aborted when the dialog is closed before the end.
  * The browser keeps the focus inside, and gives it back at the end.
  */
 export function dialog(title, body, { action, kind = "primary", submit, wide = false } = {}) {
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const progress = h("p", { class: "progress", role: "status" });
+  const closing = new AbortController();
   const cancel = button(action ? "Cancel" : "Close", {}, () => box.close());
   const go = action && h("button", { class: `button ${kind}`, type: "submit" }, action);
   const form = h("form", { on: { submit: run } },
-    h("h2", { id: "dialog-title" }, title), h("div", { class: "body" }, body), problem,
+    h("h2", { id: "dialog-title" }, title), h("div", { class: "body" }, body), progress, problem,
     h("footer", null, cancel, go));
-  const box = h("dialog", { "aria-labelledby": "dialog-title", class: wide ? "wide" : "", on: { close: () => box.remove() } }, form);
-  box.addEventListener("click", (event) => event.target === box && box.close());
+  const box = h("dialog", { "aria-labelledby": "dialog-title", class: wide ? "wide" : "", on: { close: gone } }, form);
+  box.addEventListener("click", (event) => event.target === box && !go?.disabled && box.close());
   document.body.append(box);
   box.showModal();
   (box.querySelector("[autofocus]") ?? cancel).focus();
   return box;
+
+  function gone() {
+    closing.abort();
+    box.remove();
+  }
 
   async function run(event) {
     event.preventDefault();
@@ -37,9 +49,10 @@ export function dialog(title, body, { action, kind = "primary", submit, wide = f
     go.disabled = true;
     problem.hidden = true;
     try {
-      await submit();
+      await submit({ tell: (text) => (progress.textContent = text), signal: closing.signal });
       box.close();
     } catch (error) {
+      if (error.name === "AbortError") return;
       problem.textContent = error.message;
       problem.hidden = false;
     } finally {
@@ -47,6 +60,9 @@ export function dialog(title, body, { action, kind = "primary", submit, wide = f
     }
   }
 }
+
+// Who goes to another page leaves its dialogs behind.
+window.addEventListener("hashchange", () => document.querySelectorAll("dialog[open]").forEach((box) => box.close()));
 
 /** A labelled control; `hint` says more. */
 export function field(label, control, hint) {
@@ -103,9 +119,27 @@ export function help() {
     else localStorage.setItem(SHORTCUTS_OFF, "1");
   } } });
   dialog("Keyboard", [
-    h("dl", { class: "keys" }, rows, h("div", null, h("dt", null, h("kbd", null, "↑"), h("kbd", null, "↓")), h("dd", null, "Move in a list"))),
+    h("dl", { class: "shortcuts" }, rows, h("div", null, h("dt", null, h("kbd", null, "↑"), h("kbd", null, "↓")), h("dd", null, "Move in a list"))),
     h("label", { class: "check" }, on, "Shortcuts of single keys"),
   ]);
+}
+
+// ---------------------------------------------------------------- how replies are shown
+
+const AS_WRITTEN = "gateway.as-written";
+
+export const formatted = () => !localStorage.getItem(AS_WRITTEN);
+
+export function setFormatted(on) {
+  if (on) localStorage.removeItem(AS_WRITTEN);
+  else localStorage.setItem(AS_WRITTEN, "1");
+}
+
+/** Let the browser save a blob as a file. */
+export function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 // ---------------------------------------------------------------- theme
