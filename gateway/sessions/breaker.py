@@ -26,7 +26,7 @@ class Breaker:
         *,
         failures: int = 5,
         pause: float = 1.0,
-        longest: float = 5.0,
+        longest: float = 2.0,
         told: Callable[[int], None] | None = None,
     ) -> None:
         self._clock = clock
