@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup tools check test panels dashboards sizing dev lock faults chaos fuzz bench bench-others scale agents
+.PHONY: setup tools check test panels dashboards sizing dev lock faults chaos fuzz bench bench-others scale agents million
 
 setup: .venv/done
 
@@ -77,3 +77,7 @@ lock:
 # Coding agents through a gateway: AGENTS is a folder with `npm install @anthropic-ai/claude-code @openai/codex node@22`.
 agents: setup
 	$(PY) -m tests.clients.agents $(AGENTS)
+
+# What the management API costs among a thousand and a million sessions, by the server's own time: six minutes.
+million: setup
+	$(PY) -m tests.bench.sessions 1000 1000000

@@ -20,6 +20,8 @@ MAX_REPLY = 128 << 20
 """Bytes of a whole reply; with several images it is tens of millions, and more is a provider gone mad."""
 _SECONDS = re.compile(r"\d{1,9}(\.\d{0,9})?", re.ASCII)
 OK = range(200, 300)
+SHORTEST = 6
+"""Characters of a key; a shorter one is a placeholder, and a part of many words."""
 FAILURES = (httpx.HTTPError, httpx.StreamError)
 """What a transport raises."""
 MAX_ENDPOINTS = 1024
@@ -77,7 +79,7 @@ class Upstream:
             raise failure_of(error) from None
         if response.status_code in OK:
             return response
-        return await _refuse(target, response)
+        return await _refuse(target, key, response)
 
     def _endpoint(self, target: Target, key: str, *, stream: bool) -> Endpoint:
         place = (target.provider, target.credential, key, target.model, stream)
@@ -163,7 +165,7 @@ def failure_of(error: Exception) -> UpstreamError:
             return UpstreamError(Kind.BAD_GATEWAY, "The provider's answer could not be read.", code="connection")
 
 
-async def _refuse(target: Target, response: httpx.Response) -> httpx.Response:
+async def _refuse(target: Target, key: str, response: httpx.Response) -> httpx.Response:
     parts: list[bytes] = []
     size = 0
     try:
@@ -176,7 +178,10 @@ async def _refuse(target: Target, response: httpx.Response) -> httpx.Response:
         parts = []
     finally:
         await response.aclose()
-    error = DIALECTS[target.dialect].decode_error(response.status_code, b"".join(parts))
+    told = b"".join(parts)
+    if len(key) >= SHORTEST:  # some vendors quote the key that they were sent
+        told = told.replace(key.encode(), b"***")
+    error = DIALECTS[target.dialect].decode_error(response.status_code, told)
     if error.kind is Kind.BAD_GATEWAY:  # a body that says `api_error` says less than its status
         error.kind = kind_of(response.status_code)
     if error.retry_after is None:

@@ -1,7 +1,6 @@
-"""The OpenAPI document of a router, and a page that shows it without scripts or anything from elsewhere."""
+"""The OpenAPI document of a router, and the routes that it is had from."""
 
 from collections.abc import Callable, Iterator, Mapping
-from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -10,20 +9,11 @@ from litestar import Litestar, Response, Router, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
+from msgspec import Struct
 
 from gateway import __version__
+from gateway.api.docs_page import POLICY, page_of
 from gateway.api.guard import KEY_HEADER
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-_STYLE = """
-:root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-code, .path { font-family: ui-monospace, monospace } article { border-top: 1px solid GrayText; padding: .5rem 0 }
-pre { overflow: auto; padding: .6rem .8rem; border: 1px solid GrayText; border-radius: .4rem; max-height: 24rem }
-summary { cursor: pointer }
-table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-align: top } h2 { font-size: 1.1rem }
-"""
-
 
 _ERROR = {
     "type": "object",
@@ -71,7 +61,9 @@ def document_of(router: Router, *, title: str, description: str) -> dict[str, An
         path="/openapi-of-this-router",
     )
     document = Litestar([router], openapi_config=config, logging_config=None).openapi_schema.to_schema()
-    document["components"].setdefault("schemas", {})["Error"] = _ERROR
+    schemas = document["components"].setdefault("schemas", {})
+    _describe(schemas)
+    schemas["Error"] = _ERROR
     examples = msgspec.json.decode(files("gateway.api").joinpath("examples.json").read_bytes())
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -80,6 +72,21 @@ def document_of(router: Router, *, title: str, description: str) -> dict[str, An
                 _illustrate(operation, example)
             operation["responses"].update(_errors(method, path))
     return document
+
+
+def _describe(schemas: Mapping[str, dict[str, Any]]) -> None:
+    """What the structs of the API say of themselves."""
+    for struct in _inheriting(Struct):
+        schema = schemas.get(struct.__name__, {})
+        ours = struct.__module__.startswith("gateway.api.") and schema.get("properties", {}).keys()
+        if struct.__doc__ and ours == set(struct.__struct_fields__):
+            schema.setdefault("description", " ".join(struct.__doc__.split()))
+
+
+def _inheriting(kind: type[Struct]) -> Iterator[type[Struct]]:
+    for inner in kind.__subclasses__():
+        yield inner
+        yield from _inheriting(inner)
 
 
 def _illustrate(operation: dict[str, Any], example: Mapping[str, Any]) -> None:
@@ -116,41 +123,7 @@ def docs_routes(document: Callable[[], dict[str, Any]]) -> list[HTTPRouteHandler
 
     @get("/docs", include_in_schema=False, sync_to_thread=False, media_type="text/html")
     def docs() -> Response[str]:
-        page = "".join(_page(document(), "openapi.json"))
-        return Response(page, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+        page = "".join(page_of(document(), "openapi.json"))
+        return Response(page, media_type="text/html", headers={"Content-Security-Policy": POLICY})
 
     return [openapi, docs]
-
-
-def _page(document: Mapping[str, Any], source: str) -> Iterator[str]:
-    about = document["info"]
-    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(about['title'])}</title>"
-    yield "<meta name=viewport content='width=device-width'>"
-    yield f"<style>{_STYLE}</style><h1>{escape(about['title'])} {escape(about['version'])}</h1>"
-    yield f"<p>{escape(about['description'])} The same for programs: <a href='{source}'>{source}</a>.</p>"
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            yield from _operation(method, path, operation)
-
-
-def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
-    yield f"<article><h2 class=path>{escape(method.upper())} {escape(path)}</h2>"
-    yield f"<p>{escape(operation.get('description') or operation.get('summary') or '')}</p><table>"
-    for parameter in operation.get("parameters", ()):
-        yield f"<tr><td><code>{escape(parameter['name'])}</code><td>in the {escape(parameter['in'])}"
-        yield f"<td>{escape(parameter.get('description', ''))}"
-    for status, response in operation.get("responses", {}).items():
-        yield f"<tr><td>{escape(str(status))}<td colspan=2>{escape(response.get('description', ''))}"
-    yield "</table>"
-    yield from _example("Request", operation.get("requestBody", {}))
-    for status, response in operation.get("responses", {}).items():
-        yield from _example(f"Answer {status}", response)
-    yield "</article>"
-
-
-def _example(title: str, body: Mapping[str, Any]) -> Iterator[str]:
-    for media in body.get("content", {}).values():
-        if media.get("example") is not None:
-            value = media["example"]
-            shown = value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value)).decode()
-            yield f"<details><summary>{escape(title)}</summary><pre>{escape(shown)}</pre></details>"

@@ -68,13 +68,11 @@ CLIENTS = [claude_code, claude_metadata, older_claude, sub_agent, codex, codex_b
 
 
 async def seat(gw: Harness, headers: dict[str, str], extra: dict[str, Any], key: str = "key-one") -> str:
-    before = {host: len(provider.seen) for host, provider in gw.providers.items()}
     body = {"model": "opus", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **extra}
     answer = await gw.client.post("/v1/messages", json=body, headers={"authorization": f"Bearer {key}", **headers})
     assert answer.status_code == 200
     assert answer.headers["x-session-state"] == "affinity"
-    served = next(p.seen[-1] for host, p in gw.providers.items() if len(p.seen) > before[host])
-    return served.headers["x-api-key"]
+    return gw.providers[answer.headers["x-gateway-provider"]].seen[-1].headers["x-api-key"]
 
 
 @pytest.mark.parametrize("client", CLIENTS)

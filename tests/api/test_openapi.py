@@ -1,8 +1,12 @@
 """The OpenAPI document is true: what it allows is answered as it says, by a gateway that runs."""
 
 import json
+import os
+import re
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from html import unescape
 from uuid import uuid4
 
 import httpx
@@ -35,9 +39,8 @@ CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 @pytest.fixture(scope="module", params=["file", "redis"])
-def schema(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[schemathesis.BaseSchema]:
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a gateway that runs, with a session in its store."""
     sessions = f'{{file: {{directory: "{tmp_path_factory.mktemp("store") / "sessions"}"}}}}'
     if request.param == "redis":
         url = request.getfixturevalue("redis_url")
@@ -50,7 +53,12 @@ def schema(
             timeout=60,
         )
         assert made.status_code == 201
-        yield schemathesis.openapi.from_url(f"{gateway.url}/v0/management/openapi.json", wait_for_schema=30)
+        yield gateway.url
+
+
+@pytest.fixture(scope="module")
+def schema(served: str) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_url(f"{served}/v0/management/openapi.json", wait_for_schema=30)
 
 
 TALK = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "hi"}]
@@ -108,7 +116,17 @@ async def test_every_route_has_an_example_that_its_schema_allows(gateway: Operat
     assert bare == WITHOUT
 
 
-async def test_the_page_shows_the_examples(gateway: Operator):
-    page = (await gateway.send("GET", "/docs")).text
-    assert "<summary>Answer 200</summary>" in page
-    assert "My name is Ada." in page or "Which plan has SSO?" in page
+def test_the_page_shows_commands_that_work_as_printed(served: str):
+    page = httpx.get(f"{served}/v0/management/docs", timeout=60).text
+    commands = [unescape(found) for found in re.findall(r"<pre>(curl .*?)</pre>", page, re.DOTALL)]
+    assert len(commands) == OPERATIONS - len(WITHOUT)
+    headers = {"X-Management-Key": KEY}  # the session that one of them makes may be there from another test
+    httpx.delete(f"{served}/v0/management/sessions/faq-17", params={"owner": "team-a"}, headers=headers, timeout=60)
+    anywhere = [
+        command for command in commands if re.search(r'-X GET "\S+/(?:sessions\?|\w+")|-X POST \S+/sessions"', command)
+    ]
+    assert len(anywhere) == 6
+    for command in anywhere:
+        environ = {**os.environ, "GATEWAY_URL": served, "GATEWAY_MANAGEMENT_KEY": KEY}
+        asked = ["sh", "-c", command.replace("curl ", "curl -sS --fail-with-body ", 1)]
+        json.loads(subprocess.check_output(asked, env=environ, timeout=60))

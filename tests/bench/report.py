@@ -98,7 +98,11 @@ class Results:
         return median(getattr(sample, what) for sample in same)
 
     def start(self, contestant: str, what: str) -> float | None:
-        return median(getattr(start, what) for start in self.starts if start.contestant == contestant)
+        """The largest median of the stores that it was started with: each store has loads of its own."""
+        own = [start for start in self.starts if start.contestant == contestant]
+        stores = {start.store for start in own}
+        medians = (median(getattr(start, what) for start in own if start.store == store) for store in stores)
+        return max((one for one in medians if one is not None), default=None)
 
     def scale(self, name: str) -> float | None:
         return median(scale.value for scale in self.scales if scale.scale == name)

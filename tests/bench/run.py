@@ -15,6 +15,7 @@ import argparse
 import os
 import random
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ ALL = [load.name for load in LOADS]
 STREAMS = 100
 """Connections of a load that runs once."""
 MOST = 64
+WARM, WARM_TRIES = 2000, 5
+"""Requests before the first measurement, for each second of one; the most times that they are asked for."""
 
 
 def say(text: str, where: TextIO = sys.stdout) -> None:
@@ -59,6 +62,7 @@ def at_half(place: Place, request: Request, connections: int, seconds: float) ->
     """At half of the highest rate; the latencies are what comes on top of the mock's own at that rate."""
     full = driver.run(driver.closed(request, connections, 1))
     rate = full.requests / full.seconds / 2
+    time.sleep(1)  # what a full second left behind is not of this load
     before = cpu(place.pid)
     outcome = driver.run(driver.open_loop(request, rate, seconds, connections))
     used = cpu(place.pid) - before
@@ -96,13 +100,22 @@ def samples(place: Place, load: Load, args: argparse.Namespace, turn: int) -> It
         )
 
 
+def warm(place: Place, seconds: float) -> None:
+    """Ask until it is as fast as it will be: some compile what runs often."""
+    asked = 0
+    for _ in range(WARM_TRIES):
+        asked += measured(place, LOADS[0], MOST, seconds, 0)[0].requests
+        if asked >= WARM * seconds:
+            return
+
+
 def measure(contestant: Contestant, provider: int, args: argparse.Namespace, turn: int) -> Iterator[Sample | Start]:
     """One contestant in one round. It is started once for each store that the loads need."""
     loads = [load for load in LOADS if load.name in args.loads and load.possible(contestant)]
     for store in sorted({load.store or "file" for load in loads}):
         with launched(contestant, provider, store) as (place, cold):
             idle = resident(place.pid)
-            measured(place, LOADS[0], MOST, args.seconds, 0)  # warm: some compile what runs often
+            warm(place, args.seconds)
             for load in loads:
                 if (load.store or "file") == store:
                     yield from samples(place, load, args, turn)

@@ -40,9 +40,9 @@ def script(seen: Seen) -> Say:
         "slow": Say("late but whole", wait=0.5),
         "refusing": Say("overloaded", status=500, wait=0.5),
         "fine": Say("from another"),
-        "idle": Say("one two three four", cut=content, hang=4),
+        "idle": Say("one two three four", cut=content, hang=8),
         "truncated": Say("one two three four", cut=content),
-        "frame": Say("one two three four", cut=content, hang=0.3, last=FRAMES.get(kind, b"")),
+        "frame": Say("one two three four", cut=content, hang=1.0, last=FRAMES.get(kind, b"")),
     }[case]
 
 
@@ -57,7 +57,7 @@ def configuration(url: str) -> str:
             "kind": kind,
             "base_url": f"{url}/v1" if name in ("chat", "responses") else url,
             "keys": ["k"],
-            "timeouts": {"idle": "1s"},
+            "timeouts": {"idle": "3s"},
         }
         for name, kind in KINDS.items()
     }

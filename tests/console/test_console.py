@@ -184,6 +184,10 @@ def test_a_session_is_deleted_after_a_confirmation(visit: Visit, gateway: Seeded
     expect(page.get_by_text("No session is open")).to_be_visible()
     expect(page.get_by_text("Nothing found")).to_be_visible()
     assert gateway.manage("/sessions/delete-me")[0] == 404
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("heading", name="delete-me", exact=True)).to_be_visible()
+    expect(page.locator(".turn")).to_have_count(1)
+    assert gateway.manage("/sessions/delete-me")[1]["messages"][0]["content"] == "hello"
 
 
 def test_the_newest_turns_can_be_dropped(visit: Visit, gateway: Seeded):
@@ -195,6 +199,9 @@ def test_the_newest_turns_can_be_dropped(visit: Visit, gateway: Seeded):
     page.get_by_role("dialog").get_by_role("button", name="Drop").click()
     expect(page.locator(".turn")).to_have_count(1)
     assert gateway.manage("/sessions/drop-me")[1]["last_turn"] == 1
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator(".turn")).to_have_count(3)
+    assert gateway.manage("/sessions/drop-me")[1]["last_turn"] == 3
 
 
 def test_a_provider_cools_down_and_is_reset_disabled_and_enabled(visit: Visit, gateway: Seeded):

@@ -384,6 +384,70 @@ async def test_s15_with_reject_nothing_is_served_without_memory(start: Start) ->
         assert (await gw.chat("no session")).status_code == 200
 
 
+PATHS = {"chat": "/v1/chat/completions", "claude": "/v1/messages"}
+
+
+def streamed(provider: str, text: str = "q") -> dict[str, Any]:
+    model = "gpt" if provider == "chat" else "opus"
+    return {"model": model, "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": text}]}
+
+
+@pytest.mark.parametrize("provider", PATHS)
+async def test_s14_a_stream_whose_turn_cannot_be_stored_says_so_at_its_end(start: Start, provider: str) -> None:
+    async with start() as gw:
+        gw.providers[provider].meanwhile = lambda: asyncio.sleep(0, gw.break_store())
+        answer = await gw.post(PATHS[provider], streamed(provider), x_session_id="s")
+        assert answer.status_code == 200
+        assert answer.text.endswith(": the turn was not saved in its session\n\n")
+        assert gw.value("gateway_session_requests_total", state="unsaved") == 1
+        assert gw.value("gateway_store_failures_total", operation="append", reason="StoreUnavailable") == 1
+
+
+@pytest.mark.parametrize("provider", PATHS)
+async def test_s14_with_reject_such_a_stream_ends_in_an_error(start: Start, provider: str) -> None:
+    async with start(config=CONFIG + "sessions: {on_failure: reject}\n") as gw:
+        gw.providers[provider].meanwhile = lambda: asyncio.sleep(0, gw.break_store())
+        answer = await gw.post(PATHS[provider], streamed(provider), x_session_id="s")
+        assert "could not be stored" in answer.text.splitlines()[-2]
+        assert "[DONE]" not in answer.text
+        assert "message_stop" not in answer.text
+
+
+async def test_s5_a_streamed_conversation_is_resent_edited_and_retried_like_any_other(start: Start) -> None:
+    async with start() as gw:
+        for n in (1, 2, 3):
+            await gw.post(PATHS["chat"], streamed("chat", f"q{n}"), x_session_id="s")
+        said_before = [{"role": "user", "content": "q1"}, {"role": "assistant", "content": "reply-1"}]
+        body = streamed("chat") | {"messages": [*said_before, {"role": "user", "content": "q2 better"}]}
+        answer = await gw.post(PATHS["chat"], body, x_session_id="s")
+        assert "replaced=2" in answer.headers["x-session-history"]
+        assert said(gw.sent("chat")) == ["u:q1", "a:reply-1", "u:q2 better"]
+        await gw.post(PATHS["chat"], streamed("chat", "q3"), x_session_id="s", x_session_history="delta")
+        assert said(gw.sent("chat")) == ["u:q1", "a:reply-1", "u:q2 better", "a:reply-4", "u:q3"]
+
+
+@pytest.mark.parametrize("provider", PATHS)
+async def test_s12_a_streamed_reply_that_overflows_is_delivered_and_reported(start: Start, provider: str) -> None:
+    config = CONFIG + "sessions: {max_bytes: 2KiB}\n"
+    async with start(config=config, **{provider: lambda _: Say("long " * 1000)}) as gw:
+        answer = await gw.post(PATHS[provider], streamed(provider), x_session_id="s")
+        assert answer.text.count("long") >= 1000
+        assert answer.text.endswith(": the turn was not saved in its session\n\n")
+        assert (await gw.store.list()).heads == ()
+
+
+@pytest.mark.parametrize("provider", PATHS)
+async def test_s15_a_stream_without_its_store_is_served_and_told(start: Start, provider: str) -> None:
+    async with start() as gw:
+        await gw.post(PATHS[provider], streamed(provider), x_session_id="s")
+        gw.break_store()
+        answer = await gw.post(PATHS[provider], streamed(provider, "again"), x_session_id="s")
+        assert answer.headers["x-session-state"] == "stateless"
+        assert said(gw.sent(provider)) == ["u:again"]
+        gw.mend_store()
+        assert len(await gw.store.turns(gw.key("s"), first=1, count=9)) == 1
+
+
 async def test_s16_a_failed_request_makes_no_session(start: Start) -> None:
     async with start(chat=lambda _: Say(status=400, text="bad")) as gw:
         assert (await gw.chat("q", "s")).status_code == 400

@@ -52,7 +52,7 @@ export async function call(method, path, options = {}) {
   }
 }
 
-async function send(method, path, { query = {}, body, signal, blob = false } = {}, key) {
+async function send(method, path, { query = {}, body, lines, signal, blob = false } = {}, key) {
   const url = new URL(`../v0/management${path}`, document.baseURI);
   for (const [name, value] of Object.entries(query)) {
     if (value !== undefined && value !== null) url.searchParams.set(name, value);
@@ -61,8 +61,9 @@ async function send(method, path, { query = {}, body, signal, blob = false } = {
   try {
     headers.Authorization = `Bearer ${latin(key)}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";
+    if (lines !== undefined) headers["Content-Type"] = "application/x-ndjson";
     const answer = await fetch(url, {
-      method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body),
+      method, headers, signal, body: body === undefined ? lines : JSON.stringify(body),
       cache: "no-store", credentials: "omit", redirect: "error", referrerPolicy: "no-referrer",
     });
     reached(true);
@@ -105,6 +106,7 @@ export const sessions = {
   fork: (session, body) => call("POST", `${at(session)}/fork`, { query: whose(session), body }),
   change: (session, body) => call("PATCH", at(session), { query: whose(session), body }),
   export: (session) => call("GET", "/sessions/export", { query: { ...whose(session), id: session.id }, blob: true }),
+  restore: (lines, existing) => call("POST", "/sessions/import", { query: { existing }, lines }),
   exportAll: (query, signal) => call("GET", "/sessions/export", { query, signal, blob: true }),
   erase: (query, signal) => call("DELETE", "/sessions", { query, signal }),
 };

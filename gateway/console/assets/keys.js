@@ -40,8 +40,9 @@ class Keys {
 
   async load() {
     try {
-      const [{ keys: every }, stats] = await Promise.all([keys.list(this.closing.signal), gateway.stats(this.closing.signal).catch(() => null)]);
-      this.draw(every, stats?.traffic?.owners ?? {});
+      const { signal } = this.closing;
+      const [{ keys: every }, stats, { config }] = await Promise.all([keys.list(signal), gateway.stats(signal).catch(() => null), gateway.config(signal)]);
+      this.draw(every, stats?.traffic?.owners ?? {}, config.auth?.mode === "none");
     } catch (error) {
       if (error.name === "AbortError") return;
       this.status.textContent = "";
@@ -49,17 +50,19 @@ class Keys {
     }
   }
 
-  draw(every, owners) {
+  draw(every, owners, open) {
     const valid = every.filter(({ revoked_at }) => !revoked_at);
     const gone = every.filter(({ revoked_at }) => revoked_at);
     this.status.textContent = every.length ? `${many(valid.length, "key")} in force` : "";
-    this.body.replaceChildren(
+    this.body.replaceChildren(...[
+      open && h("p", { class: "card notice-line" }, icon("warn"), h("span", null, "auth.mode is none: whoever reaches this gateway may use it, and no key is asked for.")),
       valid.length ? h("ul", { class: "keys-list", "aria-label": "Keys in force" }, valid.map((key) => this.row(key)))
-        : empty("No client keys", "Whoever reaches this gateway may use it. The first key that is made closes it to everybody without one.",
+        : empty("No client keys", open ? "None is needed, as auth.mode says." : "Whoever reaches this gateway may use it. The first key that is made closes it to everybody without one.",
           button("Make the first key", { icon: "keys", kind: "primary" }, () => this.make())),
       spending(owners),
       gone.length > 0 && h("details", { class: "card gone" }, h("summary", null, `Revoked (${gone.length})`),
-        h("ul", { class: "keys-list", "aria-label": "Revoked keys" }, gone.map((key) => this.row(key)))));
+        h("ul", { class: "keys-list", "aria-label": "Revoked keys" }, gone.map((key) => this.row(key)))),
+    ].filter(Boolean));
   }
 
   row(key) {

@@ -1,6 +1,6 @@
 // The list of sessions on one side, the open one on the other.
 
-import { ApiError, providers, sessions } from "./api.js";
+import { ApiError, keys, providers, sessions } from "./api.js";
 import { button, h, icon } from "./dom.js";
 import { deleteFound, exportFound } from "./bulk.js";
 import { ago, count, dollars, many, moment } from "./format.js";
@@ -34,6 +34,7 @@ shortcut("w", "Replies as written, or formatted", () => current.open.toggleForma
 shortcut("Delete", "Delete the open session", () => current.open.remove(), () => current?.open);
 shortcut("Escape", "Back to the list", () => current.back(), () => current?.open);
 
+const ID = /^[\w-]{1,128}$/;
 const keyOf = (session) => JSON.stringify([session.owner, session.user, session.id]);
 
 export function sessionsPage(main) {
@@ -90,6 +91,7 @@ class SessionsView {
     this.pane = h("section", { class: "pane", "aria-label": "Transcript" });
     this.main.append(this.side, this.pane);
     providers.list().then((told) => told.providers.forEach(({ name }) => this.know("provider", name)), () => {});
+    keys.list().then((told) => told.keys.forEach(({ owner }) => this.know("owner", owner)), () => {});
   }
 
   // -------------------------------------------------------------- where one is
@@ -135,6 +137,7 @@ class SessionsView {
         changed: (whole) => { this.keep(whole); this.draw(); },
         made: (whole) => { this.keep(whole, true); this.draw(); location.hash = this.address(whole); },
         removed: (gone) => { this.found.delete(keyOf(gone)); this.draw(); this.back(); },
+        restored: (one) => this.restored(one),
         address: (one) => this.address(one),
       });
     }
@@ -149,6 +152,15 @@ class SessionsView {
     }
     if (this.found.has(keyOf(whole))) this.keep(whole);
     this.draw();
+  }
+
+  /** A session is as it was: also if one has gone elsewhere meanwhile. */
+  restored(session) {
+    const shown = this.openKey === keyOf(session);
+    location.hash = this.address(session);
+    if (current !== this) return;
+    if (shown) this.open?.begin();
+    this.load();
   }
 
   back() {
@@ -300,7 +312,8 @@ class SessionsView {
       more.push(button(this.filters.q ? "Look further" : "Show more", {}, () => this.fill(true)));
     } else if (!busy && !number) {
       more.push(h("div", { class: "empty small" }, h("h2", null, this.clear.hidden ? "No sessions yet" : "Nothing found"),
-        h("p", null, this.clear.hidden ? "A request with an X-Session-ID header begins one." : "No session passes these filters.")));
+        h("p", null, this.clear.hidden ? "A request with an X-Session-ID header begins one." : "No session passes these filters."),
+        ID.test(this.filters.q ?? "") && h("p", null, h("kbd", null, "Enter"), " opens the one with exactly this id.")));
     }
     this.more.replaceChildren(...more);
   }
@@ -368,7 +381,7 @@ class SessionsView {
       const [only, ...others] = this.matching();
       const exact = this.search.value.trim();
       if (only && !others.length) location.hash = this.address(only);
-      else if (/^[\w-]{1,128}$/.test(exact)) location.hash = this.address([...this.found.values()].find(({ id }) => id === exact) ?? { id: exact });
+      else if (ID.test(exact)) location.hash = this.address([...this.found.values()].find(({ id }) => id === exact) ?? { id: exact });
     }
   }
 

@@ -251,6 +251,22 @@ class Transcript {
 
   // -------------------------------------------------------------- what an operator does
 
+  /** The session as it is, for as long as it can be taken back; null if it cannot be had. */
+  kept() {
+    return sessions.export(this.session).catch(() => null);
+  }
+
+  /** How to take it back, unless the session has gone on meanwhile: then there is more to lose than to win. */
+  undoing(before, left = null) {
+    if (before === null) return {};
+    const { session, host } = this;
+    return { undo: async () => {
+      if (left !== null && (await sessions.read(session, { limit: 1 })).last_turn !== left) throw new Error("The session has gone on meanwhile; nothing was changed.");
+      await sessions.restore(before, left === null ? "refuse" : "replace");
+      host.restored(session);
+    } };
+  }
+
   async export() {
     if (!this.whole) return;
     try {
@@ -307,15 +323,16 @@ class Transcript {
   drop(number) {
     const { last_turn } = this.whole;
     const dropped = last_turn - number + 1;
-    dialog(`Drop ${many(dropped, "turn")}?`, h("p", null, dropped === 1 ? `Turn ${number} is forgotten.` : `Turns ${number} to ${last_turn} are forgotten.`, " This cannot be undone."),
+    dialog(`Drop ${many(dropped, "turn")}?`, h("p", null, dropped === 1 ? `Turn ${number} is forgotten.` : `Turns ${number} to ${last_turn} are forgotten.`),
       { action: "Drop", kind: "danger", submit: async () => {
+        const before = await this.kept();
         const whole = await sessions.dropTurns(this.session, dropped);
         this.whole = { ...this.whole, ...whole };
         for (const one of this.lines.keys()) if (one >= number) this.lines.delete(one);
         this.redrawHead();
         this.fillBody();
         this.host.changed(whole);
-        toast(`${many(dropped, "turn")} dropped.`);
+        toast(`${many(dropped, "turn")} dropped.`, this.undoing(before, whole.last_turn));
       } });
   }
 
@@ -324,10 +341,10 @@ class Transcript {
     const { id, owner, user, metadata: about } = this.whole;
     dialog("Delete this session?", [
       h("p", null, h("code", null, id), " of ", h("bdi", null, owner), user && [" / ", h("bdi", null, user)], ` with ${many(about.total_turns, "turn")} is forgotten at once, on every worker.`),
-      h("p", null, "This cannot be undone."),
     ], { action: "Delete", kind: "danger", submit: async () => {
+      const before = await this.kept();
       await sessions.remove(this.session);
-      toast(`${id} is deleted.`);
+      toast(`${id} is deleted.`, this.undoing(before));
       this.host.removed(this.session);
     } });
   }

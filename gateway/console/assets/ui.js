@@ -2,15 +2,18 @@
 
 import { button, h, icon } from "./dom.js";
 
-/** A note at the edge. An error stays until it is dismissed. */
-export function toast(text, { error = false } = {}) {
+const UNDO = 15_000;
+
+/** A note at the edge. An error stays until it is dismissed; with `undo`, what was done can be taken back for a while. */
+export function toast(text, { error = false, undo } = {}) {
   const note = h("div", { class: `toast ${error ? "error" : ""}`, role: error ? "alert" : undefined }, h("span", null, text));
   const dismiss = () => note.remove();
+  if (undo) note.append(button("Undo", { kind: "undo" }, () => undo().catch((failure) => toast(failure.message, { error: true })).finally(dismiss)));
   note.append(button("Dismiss", { icon: "close", quiet: true }, dismiss));
   const place = document.getElementById("toasts");
   while (place.childElementCount > 2) place.firstElementChild.remove();
   place.append(note);
-  if (!error) setTimeout(dismiss, 5000);
+  if (!error) setTimeout(dismiss, undo ? UNDO : 5000);
   return note;
 }
 
