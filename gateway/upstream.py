@@ -146,7 +146,13 @@ async def read(response: httpx.Response) -> bytes:
         raise failure_of(error) from None
     finally:
         await response.aclose()
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    data = parts[0] if len(parts) == 1 else b"".join(parts)
+    if not data.isascii():
+        try:
+            str(data, "utf-8")
+        except UnicodeDecodeError:  # JSON is UTF-8
+            raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer is not UTF-8.", code="not_utf8") from None
+    return data
 
 
 def failure_of(error: Exception) -> UpstreamError:

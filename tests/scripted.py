@@ -109,7 +109,7 @@ class Scripted:
 
 
 def _streams(seen: Seen) -> bool:
-    return "streamGenerateContent" in seen.path or bool(seen.body.get("stream"))
+    return "streamGenerateContent" in seen.path or ("enerateContent" not in seen.path and bool(seen.body.get("stream")))
 
 
 def whole(path: str, say: Say, number: int) -> dict[str, Any]:

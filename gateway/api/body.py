@@ -20,7 +20,10 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) ->
     if len(body) > limit:
         raise _too_large(limit)
     encoding = headers.get("content-encoding", "identity").strip().lower()
-    return body if encoding == "identity" else _unpack(body, encoding, limit)
+    plain = body if encoding == "identity" else _unpack(body, encoding, limit)
+    if not plain.isascii():
+        _refuse_other_text(plain)
+    return plain
 
 
 async def _piece(receive: Receive) -> tuple[bytes, bool]:
@@ -61,6 +64,14 @@ def _unpack(body: bytes, encoding: str, limit: int) -> bytes:
     if len(plain) > limit:
         raise _too_large(limit)
     return plain
+
+
+def _refuse_other_text(body: bytes) -> None:
+    """JSON is UTF-8 (RFC 8259); what is not would be stored as it is, and could not be read again."""
+    try:
+        str(body, "utf-8")
+    except UnicodeDecodeError as error:
+        raise GatewayError(Kind.INVALID, f"The body is not UTF-8 at byte {error.start}.", param="body") from None
 
 
 def _too_large(limit: int) -> GatewayError:

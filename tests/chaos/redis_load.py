@@ -98,7 +98,11 @@ class Run:
 
     def untold(self) -> list[str]:
         """What the counters say otherwise than the clients were told."""
-        seen = Counter(one.state for one in self.told if one.status == 200)
+        seen = Counter(
+            "unsaved" if one.code == "session_unsaved" else one.state
+            for one in self.told
+            if one.status == 200 or one.code == "session_unsaved"
+        )
         return [f"{s}: {seen[s]} told, {self.counted[s]} counted" for s in seen if seen[s] != self.counted[s]]
 
 

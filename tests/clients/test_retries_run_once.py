@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+import anthropic
 import httpx
+import httpx2
 import openai
 import pytest
 
@@ -52,6 +54,41 @@ async def test_openais_retry_after_a_lost_answer_runs_the_provider_once(
         assert text == "reply-1"
         assert network.sent == 3
         assert len(gw.providers["chat"].seen) == 1
+        assert len(await gw.store.turns(gw.key("s"), first=1, count=9)) == 1
+
+
+class LosesAnswers2(httpx2.AsyncBaseTransport):
+    """The same for an SDK on httpx's successor."""
+
+    def __init__(self, network: LosesAnswers) -> None:
+        self._network = network
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        body = await request.aread()
+        asked = httpx.Request(request.method, str(request.url), headers=request.headers.raw, content=body)
+        try:
+            answer = await self._network.handle_async_request(asked)
+        except httpx.ReadError:
+            raise httpx2.ReadError("lost", request=request) from None
+        return httpx2.Response(answer.status_code, headers=answer.headers.raw, content=await answer.aread())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_anthropics_retry_after_a_lost_answer_runs_the_provider_once(start: Start, *, stream: bool) -> None:
+    async with start() as gw:
+        network = LosesAnswers(gw, 2)
+        async with anthropic.AsyncAnthropic(
+            api_key="k", base_url="http://127.0.0.1", http_client=httpx2.AsyncClient(transport=LosesAnswers2(network))
+        ) as client:
+            asked = {"model": "opus", "max_tokens": 9, "messages": [{"role": "user", "content": "q"}]}
+            if stream:
+                async with client.messages.stream(**asked, extra_headers=SESSION) as events:
+                    answer = await events.get_final_message()
+            else:
+                answer = await client.messages.create(**asked, extra_headers=SESSION)
+        assert answer.content[0].text == "reply-1"
+        assert network.sent == 3
+        assert len(gw.providers["claude"].seen) == 1
         assert len(await gw.store.turns(gw.key("s"), first=1, count=9)) == 1
 
 

@@ -473,3 +473,17 @@ async def turns_of(gw: Harness) -> list[str]:
     """The stored questions, in order."""
     turns = await gw.store.turns(gw.key("s"), first=1, count=99)
     return [json.loads(turn.question.messages[0])["content"] for _, turn in sorted(turns.items())]
+
+
+async def test_text_that_is_not_utf_8_is_refused_and_never_stored(start: Start) -> None:
+    body = b'{"model": "both", "messages": [{"role": "user", "content": "x"}]}'
+    broken = json.dumps({"choices": [{"message": {"role": "assistant", "content": "x"}}]}).encode()
+    async with start(chat=lambda _: Say(body=broken.replace(b'"x"', b'"\xff"'))) as gw:
+        for path in ("/v1/chat/completions", "/v1/conversations"):
+            answer = await gw.client.post(path, content=body.replace(b'"x"', b'"\xff"'), headers={"x-session-id": "s"})
+            assert answer.status_code == 400
+            assert "UTF-8" in answer.text
+        answer = await gw.client.post("/v1/chat/completions", content=body, headers={"x-session-id": "s"})
+        assert answer.headers["x-gateway-provider"] == "claude"  # the other target, since the first one's is garbage
+        assert answer.headers["x-gateway-attempts"] == "2"
+        assert [head.next for head in (await gw.store.list()).heads] == [2]
