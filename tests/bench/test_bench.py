@@ -143,7 +143,7 @@ def test_a_process_tells_what_it_uses():
 
 def test_the_command_measures_the_gateway(tmp_path):
     names = ["gateway", "bare-transport", "mock"]
-    command = [sys.executable, "-m", "tests.bench.run", "--quick", "--seconds", "0.15", "--only", *names]
+    command = [sys.executable, "-m", "tests.bench.run", "--quick", "--seconds", "0.3", "--only", *names]
     command += ["--save", str(tmp_path / "found")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
