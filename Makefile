@@ -40,7 +40,7 @@ sizing: setup
 
 # The provider fault matrix, and a rate-limited credential in a fleet of three, as tables.
 faults: setup
-	$(PY) -m pytest -q -s -n0 tests/chaos/test_provider_faults.py
+	GATEWAY_FAULTS_REDIS=1 $(PY) -m pytest -q -s -n0 tests/chaos/test_provider_faults.py
 	$(PY) tests/chaos/fleet_cooldown.py
 
 # The contract of the session stores over Redis 8.
@@ -80,7 +80,8 @@ lock:
 	uv pip compile -q --universal --python-version 3.11 --extra test --extra lint --extra deploy --extra redis8 pyproject.toml \
 	  --no-header --no-emit-index-url --no-annotate -o requirements-dev.txt
 
-# Coding agents through a gateway: AGENTS is a folder with `npm install @anthropic-ai/claude-code @openai/codex node@22`.
+# Coding agents through a gateway: AGENTS is a folder with
+# `npm install @anthropic-ai/claude-code @openai/codex @google/gemini-cli @qwen-code/qwen-code node@22`.
 agents: setup
 	$(PY) -m tests.clients.agents $(AGENTS)
 

@@ -30,6 +30,11 @@ _PLAIN: dict[Any, Schema] = {
     NoneType: {"type": "null"},
     Any: {},
 }
+_NAMED: Schema = {  # header and query values are plain, but for those whose name says otherwise
+    "type": "object",
+    "patternProperties": {"(?i)(auth|key|token|secret|cookie)": {"type": "string", "pattern": _VARIABLE}},
+    "additionalProperties": {"type": "string"},
+}
 _COUNTED: Schema = {"type": "string", "pattern": "^[0-9]+([.][0-9]+)?(ms|s|m|h|d)$"}  # the chart adds them up
 _SPECIAL: dict[tuple[str, str], Schema | None] = {
     ("Server", "host"): None,  # the chart sets these itself: nobody may think to have set them
@@ -38,6 +43,9 @@ _SPECIAL: dict[tuple[str, str], Schema | None] = {
     ("Sessions", "file"): None,
     ("Server", "shutdown_delay"): _COUNTED,
     ("Server", "shutdown_grace"): _COUNTED,
+    ("Provider", "headers"): _NAMED,
+    ("Provider", "query"): _NAMED,
+    ("Tracing", "headers"): _NAMED,
     ("Provider", "keys"): {"type": "array", "items": {"anyOf": [_SECRET, {"$ref": "#/definitions/Credential"}]}},
     ("RedisSessions", "url"): {
         "type": "string",

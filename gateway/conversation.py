@@ -2,6 +2,8 @@
 
 A message is a role and parts. Tool results are parts of a user message, in front of its other
 parts; system text in mid-conversation is a message of role `system`. Nothing here does I/O.
+
+Values that hold nothing but values are `gc=False`: there are no cycles in them for the collector to look for.
 """
 
 from base64 import b64decode, b64encode
@@ -19,14 +21,14 @@ from gateway.errors import UpstreamError
 Role: TypeAlias = Literal["system", "user", "assistant"]
 
 
-class Origin(Struct, frozen=True):
+class Origin(Struct, frozen=True, gc=False):
     """Who makes or made a reply: a configured provider's name and the upstream model's name."""
 
     provider: str
     model: str
 
 
-class Signature(Struct, frozen=True):
+class Signature(Struct, frozen=True, gc=False):
     """An opaque proof that a provider wants back: thinking and thought signatures, encrypted reasoning.
 
     Only the origin that made it understands it; `origin` is None where that is not known.
@@ -44,7 +46,7 @@ class Signature(Struct, frozen=True):
 # ---------------------------------------------------------------- parts
 
 
-class Part(Struct, frozen=True, tag_field="type", kw_only=True, omit_defaults=True):
+class Part(Struct, frozen=True, gc=False, tag_field="type", kw_only=True, omit_defaults=True):
     """One piece of a message."""
 
 
@@ -134,7 +136,7 @@ class Opaque(Part, frozen=True, tag="opaque"):
 AnyPart: TypeAlias = Text | Image | File | Audio | ToolCall | ToolResult | Reasoning | Refusal | Opaque
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """Who speaks, and what."""
 
     role: Role
@@ -155,7 +157,7 @@ def merged(messages: Iterable[Message]) -> tuple[Message, ...]:
     return tuple(groups)
 
 
-class Said(Struct, frozen=True, array_like=True):
+class Said(Struct, frozen=True, gc=False, array_like=True):
     """Messages as they were said: each the JSON of `dialect` (rule S4).
 
     `origin` is the provider and model of a reply, None for what a client said.
@@ -259,7 +261,7 @@ class Stop(StrEnum):
     CONTEXT = "context"
 
 
-class Usage(Struct, frozen=True, array_like=True):
+class Usage(Struct, frozen=True, gc=False, array_like=True):
     """Tokens. `input` is the whole prompt, with `cached` and `cache_write`; `output` includes `reasoning`."""
 
     input: int = 0
@@ -269,7 +271,7 @@ class Usage(Struct, frozen=True, array_like=True):
     reasoning: int = 0
 
 
-class Reply(Struct, frozen=True, kw_only=True):
+class Reply(Struct, frozen=True, gc=False, kw_only=True):
     """A whole reply. `said` is its message in the provider's own JSON, fit for a history; empty: to be made."""
 
     id: str = ""
@@ -284,7 +286,7 @@ class Reply(Struct, frozen=True, kw_only=True):
 # ---------------------------------------------------------------- a reply, as it comes
 
 
-class Begin(Struct, frozen=True):
+class Begin(Struct, frozen=True, gc=False):
     """The stream has started; nothing of the content is known yet."""
 
     id: str = ""
@@ -292,47 +294,47 @@ class Begin(Struct, frozen=True):
     usage: Usage | None = None
 
 
-class PartBegin(Struct, frozen=True):
+class PartBegin(Struct, frozen=True, gc=False):
     """Part `index` begins in this state: usually empty, complete where a dialect sends it at once."""
 
     index: int
     part: AnyPart
 
 
-class Delta(Struct, frozen=True):
+class Delta(Struct, frozen=True, gc=False):
     """More of part `index`: text of a text, reasoning or refusal; arguments of a tool call."""
 
     index: int
     text: str
 
 
-class Signed(Struct, frozen=True):
+class Signed(Struct, frozen=True, gc=False):
     """Part `index` is signed."""
 
     index: int
     signature: Signature
 
 
-class PartEnd(Struct, frozen=True):
+class PartEnd(Struct, frozen=True, gc=False):
     """Part `index` is complete."""
 
     index: int
 
 
-class Stopped(Struct, frozen=True):
+class Stopped(Struct, frozen=True, gc=False):
     """Why the reply ends; no content follows."""
 
     stop: Stop
     sequence: str = ""
 
 
-class Spent(Struct, frozen=True):
+class Spent(Struct, frozen=True, gc=False):
     """Token counts so far; a later one replaces an earlier one."""
 
     usage: Usage
 
 
-class End(Struct, frozen=True):
+class End(Struct, frozen=True, gc=False):
     """The reply is complete; exactly one, and nothing after it."""
 
 

@@ -81,6 +81,7 @@ def secrets_in(config: Config) -> Iterator[str]:
     yield urlsplit(config.sessions.redis.url).password or ""
     yield config.sessions.redis.sentinel_password
     yield from config.tracing.headers.values()
+    yield urlsplit(config.tracing.endpoint).password or ""
     for provider in config.providers.values():
         yield from (key.key if isinstance(key, Credential) else key for key in provider.keys)
         yield from provider.headers.values()

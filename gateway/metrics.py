@@ -29,7 +29,7 @@ UPSTREAM_KINDS = (
 MESSAGES = (0, 2, 5, 10, 20, 50, 100, 200, 400, 1000)
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, gc=False):
     """One try at a target; `outcome` is `served` or the label of an error kind."""
 
     provider: str
@@ -234,8 +234,6 @@ class Metrics:
         alike: defaultdict[tuple[str, str, str, str], list[Record]] = defaultdict(list)
         for record in records:
             alike[record.dialect, record.model, record.provider, record.owner].append(record)
-            if record.session:
-                self._observe_session(record)
             if len(record.attempts) > 1 and record.provider:
                 self._failovers.labels(record.model).inc()
             if record.dropped:
@@ -246,6 +244,7 @@ class Metrics:
         elsewhere = [each.upstream + each.store + each.outside for each in records]
         own = [max(each.duration - spent, 0.0) for each, spent in zip(records, elsewhere, strict=True)]
         self._overhead.observe_all(own)
+        self._observe_sessions([record for record in records if record.session])
         for (*whose, owner), group in alike.items():
             self._observe_alike(whose, group)
             if whose[-1]:
@@ -280,14 +279,16 @@ class Metrics:
             ]
         )
 
-    def _observe_session(self, record: Record) -> None:
-        self._sessions.labels(record.session).inc()
-        if record.affinity:
-            self._affinity.labels(record.affinity).inc()
-        self._injected.observe(record.injected)
-        self._size.observe(record.session_bytes)
-        if record.trimmed:
-            self._trimmed.inc(record.trimmed)
+    def _observe_sessions(self, records: Sequence[Record]) -> None:
+        """Requests with a session."""
+        for state, count in Tally(record.session for record in records).items():
+            self._sessions.labels(state).inc(count)
+        for outcome, count in Tally(record.affinity for record in records if record.affinity).items():
+            self._affinity.labels(outcome).inc(count)
+        self._injected.observe_all([record.injected for record in records])
+        self._size.observe_all([record.session_bytes for record in records])
+        if trimmed := sum(record.trimmed for record in records):
+            self._trimmed.inc(trimmed)
 
     def in_flight(self, provider: str, credential: str, requests: int) -> None:
         """So many requests are with a credential now."""

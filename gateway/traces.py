@@ -152,6 +152,7 @@ def _reply(record: Record) -> "Attributes":
         about["gen_ai.usage.input_tokens"] = record.usage.input
         about["gen_ai.usage.output_tokens"] = record.usage.output
         about["gen_ai.usage.cache_read.input_tokens"] = record.usage.cached
+        about["gen_ai.usage.cache_creation.input_tokens"] = record.usage.cache_write
         about["gen_ai.usage.reasoning.output_tokens"] = record.usage.reasoning
     return about
 

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from gateway.commands.check import summary
 from gateway.config import Config, ConfigError, Tracing, override, parse
+from gateway.logs import secrets_in
 from gateway.traces import Traces, endpoint_of, route_of
 from tests.processes import Running, provider, running, until
 from tests.scripted import Say, Scripted, Seen
@@ -198,6 +200,7 @@ def test_spans_say_what_the_conventions_want_and_what_the_gateway_did(world: Wor
         "gen_ai.usage.input_tokens": 10,
         "gen_ai.usage.output_tokens": 5,
         "gen_ai.usage.cache_read.input_tokens": 0,
+        "gen_ai.usage.cache_creation.input_tokens": 0,
         "gen_ai.usage.reasoning.output_tokens": 0,
         "gateway.provider": "second",
         "gateway.credential": "spare",
@@ -364,6 +367,17 @@ def test_the_variables_say_where_traces_go(environ: dict[str, str], endpoint: st
 def test_the_settings_stay_where_the_variables_say_only_where():
     config = parse('tracing: {endpoint: "http://mine", sample: 0.5}', {})
     assert override(config, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c"}).tracing.sample == 0.5
+
+
+def test_the_check_says_where_traces_go_and_no_password():
+    told = "\n".join(summary(parse("tracing: {endpoint: 'http://u:pass-word@c:4318', sample: 0.25}", {})))
+    assert "to c:4318, 25% of exchanges" in told
+    assert "pass-word" not in told
+
+
+def test_the_collectors_secrets_are_kept_out_of_the_log():
+    config = parse("tracing: {endpoint: 'http://u:pass-word@c', headers: {authorization: Bearer t0ken}}", {})
+    assert {"pass-word", "Bearer t0ken"} <= set(secrets_in(config))
 
 
 def test_a_protocol_that_is_not_spoken_is_refused():

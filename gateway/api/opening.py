@@ -23,20 +23,19 @@ def opening(fields: Mapping[str, Raw]) -> str:
     Only text counts: cache marks and signatures of the first message change while a conversation goes on.
     """
     digest, size = sha256(), 0
-    for text in _before_reply(next((fields[name] for name in _LISTS if name in fields), Raw(b"[]"))):
-        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-        size += len(text)
-        if size > MOST_CHARACTERS:
-            break
+    try:
+        for text in _before_reply(next((fields[name] for name in _LISTS if name in fields), Raw(b"[]"))):
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+            size += len(text)
+            if size > MOST_CHARACTERS:
+                break
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a text, or nothing that a dialect knows
+        return ""
     return digest.hexdigest()[:32] if size else ""
 
 
 def _before_reply(messages: Raw) -> Iterator[str]:
-    try:
-        items = _ITEMS.decode(messages)
-    except msgspec.DecodeError:  # a Responses input that is a text, or nothing that a dialect knows
-        return
-    for raw in items[:MOST_MESSAGES]:
+    for raw in _ITEMS.decode(messages)[:MOST_MESSAGES]:
         item = msgspec.json.decode(raw)
         if not isinstance(item, dict):
             return

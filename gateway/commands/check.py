@@ -40,9 +40,13 @@ def summary(config: Config) -> Iterator[str]:
     yield from _section("Listens on", [f"{server.host}, port {server.port}, {workers}"])
     yield from _section("Clients", _clients(config))
     has_key = config.management.key or config.management.sha256
-    yield from _section("Management", ["/v0/management, with a key" if has_key else "off: management.key is not set"])
+    where = f"/v0/management{f' on port {config.management.port}' if config.management.port else ''}, with a key"
+    yield from _section("Management", [where if has_key else "off: management.key is not set"])
     kept = f"{span(sessions.ttl)} after the last turn, {span(sessions.max_age)} at most"
     yield from _section("Sessions", [_store(config), f"kept {kept}", f"without the store: {sessions.on_failure}"])
+    if endpoint := config.tracing.endpoint:
+        share = "" if config.tracing.sample is None else f", {config.tracing.sample:.0%} of exchanges"
+        yield from _section("Traces", [f"to {urlsplit(endpoint).netloc.rpartition('@')[2]}{share}"])
     yield from _section("Providers", map(_provider, config.providers, config.providers.values()))
     yield from _section("Models", _models(config))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from gateway.errors import StoreUnavailable
+
+log = logging.getLogger("gateway.fleet")
 
 T = TypeVar("T")
 Value = TypeVar("Value")
@@ -69,6 +72,7 @@ class SharedFile(Generic[Value]):
         try:
             found: Value = self._decoder.decode(data)
         except msgspec.DecodeError:
+            log.warning("%s is damaged and begins anew", self._path)
             return self._empty()
         return found
 

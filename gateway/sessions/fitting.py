@@ -112,15 +112,18 @@ class Fitting:
         return provider.encode_prompt(prompt, target.origin, history)
 
     def _history(self, aligned: Aligned, numbers: list[int], target: Target) -> list[bytes]:
-        provider = DIALECTS[target.dialect]
+        provider, origin, marks = DIALECTS[target.dialect], target.origin, aligned.marks
         history: list[bytes] = []
         if aligned.preamble:
-            history += render(aligned.preamble, provider, target.origin)
+            history += render(aligned.preamble, provider, origin)
+        called: Mapping[str, str] = _calls_before(marks, numbers[0]) if numbers else {}
         for number in numbers:
-            turn, calls = aligned.turns[number], _calls_before(aligned.marks, number)
-            history += render(turn.question, provider, target.origin, calls)
-            history += render(turn.reply, provider, target.origin)
-            history += self._unanswered(aligned, number, provider, target.origin)
+            turn, calls = aligned.turns[number], marks[number].calls
+            history += render(turn.question, provider, origin, called)
+            history += render(turn.reply, provider, origin)
+            if calls:
+                history += self._unanswered(aligned, number, provider, origin)
+            called = dict(calls) if calls else {}
         return history
 
     @staticmethod
@@ -151,8 +154,12 @@ def opened_by_system(prompt: Prompt) -> Prompt:
 def render(said: Said, provider: Dialect, target: Origin, calls: Mapping[str, str] | None = None) -> Iterable[bytes]:
     """Messages as they were said, in the provider's dialect; unchanged if they are, and no foreign signature is in."""
     foreign = said.origin is not None and said.origin != target
-    if said.dialect == provider.NAME and not foreign and not any(SIGNATURE_MARK in raw for raw in said.messages):
-        return said.messages
+    if said.dialect == provider.NAME and not foreign:
+        for raw in said.messages:
+            if SIGNATURE_MARK in raw:
+                break
+        else:
+            return said.messages
     messages = DIALECTS[said.dialect].decode_messages(said.messages, said.origin)
     return provider.encode_messages(named(messages, calls or {}), target).messages
 

@@ -6,7 +6,7 @@ Owners, ids, models, times, sizes and token counts stay readable: listing and ro
 
 import asyncio
 from base64 import b85decode, b85encode
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -39,6 +39,7 @@ T = TypeVar("T")
 _SEALED: Final = "\0sealed"
 """Stands in the place of the id of a call, and of a name in the context; neither looks like it."""
 _SEALED_JSON: Final = b'{"\\u0000sealed"'
+_MARK: Final = MAGIC[:-1]
 _HEAD: Final = ("system", "preamble", "tools")
 
 
@@ -59,10 +60,10 @@ class SealedStore:
         found = await self._store.load(key, turns=turns, marks=marks, keep=keep, below=below)
         if found is None:
             return None
-        called = {number: mark for number, mark in found.marks.items() if mark.calls}
+        called = {number: self._open_mark(mark, key.tag) for number, mark in found.marks.items() if mark.calls}
         return Session(
             head=self._open_head(found.head),
-            marks={**found.marks, **{number: self._open_mark(mark, key.tag) for number, mark in called.items()}},
+            marks={**found.marks, **called} if called else found.marks,
             turns=await self._open_turns(found.turns, key.tag),
         )
 
@@ -197,8 +198,11 @@ class SealedStore:
         return replace(said, messages=self._seal.open(said.messages, f"{tag}.{what}"))
 
     def _open_head(self, head: Head) -> Head:
+        found = {name: said for name in _HEAD if (said := getattr(head, name)) is not None}
+        if not found and not bytes(head.context).startswith(_SEALED_JSON):
+            return head
         tag = head.key.tag
-        opened = {name: self._open_said(said, tag, name) for name in _HEAD if (said := getattr(head, name)) is not None}
+        opened = {name: self._open_said(said, tag, name) for name, said in found.items()}
         context = self._open_context(head.context, tag)
         return replace(head, context=context, **opened) if opened or context is not head.context else head
 
@@ -208,10 +212,10 @@ class SealedStore:
         flat = [text.decode() for text in self._seal.open((b85decode(mark.calls[0][1]),), f"{tag}.calls")]
         return replace(mark, calls=tuple(zip(flat[::2], flat[1::2], strict=True)))
 
-    async def _open_turns(self, turns: Mapping[int, Turn], tag: str) -> dict[int, Turn]:
+    async def _open_turns(self, turns: dict[int, Turn], tag: str) -> dict[int, Turn]:
         sealed = {number: turn for number, turn in turns.items() if _is_sealed(turn)}
         if not sealed:
-            return dict(turns)
+            return turns
         size = sum(_size(turn) for turn in sealed.values())
         opened = await _run(size, lambda: {number: self._open_turn(turn, tag) for number, turn in sealed.items()})
         return {number: opened.get(number, turn) for number, turn in turns.items()}
@@ -228,9 +232,10 @@ class SealedStore:
 
 
 def _is_sealed(turn: Turn) -> bool:
-    said = turn.question.messages, turn.reply.messages
-    echo = turn.response is not None and turn.response.echo.startswith(MAGIC[:-1])
-    return echo or any(len(messages) == 1 and messages[0].startswith(MAGIC[:-1]) for messages in said)
+    for messages in (turn.reply.messages, turn.question.messages):
+        if len(messages) == 1 and messages[0].startswith(_MARK):
+            return True
+    return turn.response is not None and turn.response.echo.startswith(_MARK)
 
 
 def _size(turn: Turn) -> int:

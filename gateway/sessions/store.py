@@ -28,7 +28,7 @@ class SessionKey(Struct, frozen=True, dict=True):
         return urlsafe_b64encode(sha256(whole).digest())[:22].decode()
 
 
-class Mark(Struct, frozen=True, array_like=True):
+class Mark(Struct, frozen=True, gc=False, array_like=True):
     """What alignment needs of a turn without loading it.
 
     `question` and `reply` are digests. `tokens` is what the turn adds to a prompt (the provider's count, or an
@@ -48,7 +48,7 @@ class Mark(Struct, frozen=True, array_like=True):
     results: tuple[str, ...] = ()
 
 
-class Responded(Struct, frozen=True, array_like=True):
+class Responded(Struct, frozen=True, gc=False, array_like=True):
     """That a turn is a stored response: its `token`, as in its id, and the request's parameters, a JSON object.
 
     `after`, in the first turn of a branch: what it goes on from, nearest first, each a session's id with the first
@@ -60,7 +60,7 @@ class Responded(Struct, frozen=True, array_like=True):
     after: tuple[tuple[str, int, int], ...] = ()
 
 
-class Turn(Struct, frozen=True, kw_only=True):
+class Turn(Struct, frozen=True, gc=False, kw_only=True):
     """One turn, whole: what the client said, what was answered, by whom.
 
     `at` is Unix milliseconds by the store's clock, `elapsed` is in milliseconds.
@@ -81,7 +81,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     cost: float | None = None
 
 
-class Pin(Struct, frozen=True, array_like=True):
+class Pin(Struct, frozen=True, gc=False, array_like=True):
     """The preferred target: a provider and one of its credentials, by id."""
 
     provider: str
@@ -93,7 +93,7 @@ class Pin(Struct, frozen=True, array_like=True):
         return self.provider, self.credential
 
 
-class Totals(Struct, frozen=True, kw_only=True):
+class Totals(Struct, frozen=True, gc=False, kw_only=True):
     """Sums over the session's life, trimmed turns included, replaced ones too: they were paid for.
 
     `cost` is in dollars and leaves out `unpriced` turns, whose cost is unknown.

@@ -180,6 +180,11 @@ def test_a_body_without_an_opening_has_none(messages: Any) -> None:
     assert opening({"messages": Raw(json.dumps(messages).encode())}) == ""
 
 
+@pytest.mark.parametrize("raw", [b'[{"content": ' + b"[" * 5000 + b"]" * 5000 + b"}]", b'[{"content": "\xff"}]', b"["])
+def test_a_body_that_cannot_be_read_has_no_opening(raw: bytes) -> None:
+    assert opening({"messages": Raw(raw)}) == ""
+
+
 async def test_new_is_no_name_of_a_session(start: Start) -> None:
     async with start(config=CONFIG) as gw:
         headers = {"authorization": "Bearer key-light", "x-session-id": "new"}

@@ -1,15 +1,19 @@
 """The provider fault matrix: for each way to fail the attempts, what the client gets, what is stored, the time.
 
-Each fault is met by a first target; a second one is well. Over real sockets on both sides.
+Each fault is met by a first target; a second one is well. Over real sockets on both sides. With GATEWAY_FAULTS_REDIS
+set (`make faults`) the sessions are in Redis, once more.
 """
 
 import asyncio
+import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -17,10 +21,13 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from gateway.app import create_app
-from gateway.config import parse
+from gateway.config import RedisSessions, parse
 from gateway.metrics import Record
 from gateway.sessions.file import FileStore
-from gateway.sessions.store import SessionKey
+from gateway.sessions.redis import RedisStore
+from gateway.sessions.redis_connect import connect
+from gateway.sessions.store import SessionKey, SessionStore
+from tests import servers
 from tests.chaos.misbehaving import misbehaving, refusing, resetting
 
 DEADLINE = 4.0
@@ -91,9 +98,9 @@ models: {{m: {{targets: [{{provider: bad, model: up}}{well}]}}}}
 """
 
 
-async def meet(fault: str, directory: Path, *, stream: bool, alone: bool = False) -> Row:
+async def meet(fault: str, store: SessionStore, *, stream: bool, alone: bool = False) -> Row:
     """One request with a session to a gateway whose first target has the fault."""
-    store, records = FileStore(str(directory)), list[Record]()
+    records = list[Record]()
     async with misbehaving() as provider, resetting() as reset_port:
         ports = {"misbehaving": provider.port, "reset-at-connect": reset_port, "refused": refusing()}
         app = create_app(
@@ -125,10 +132,27 @@ def told(fault: str, how: str, row: Row) -> None:
     sys.stdout.write("| " + " | ".join(cells) + " |\n")
 
 
+KEPT = ("file", "redis") if os.environ.get("GATEWAY_FAULTS_REDIS") else ("file",)
+Keep = Callable[[Path], SessionStore]
+
+
+@pytest.fixture(scope="session", params=KEPT)
+def keep(request: pytest.FixtureRequest) -> Iterator[Keep]:
+    """Makes a store for each test."""
+    if request.param == "file":
+        yield lambda directory: FileStore(str(directory))
+        return
+    with servers.one() as redis:
+        link = partial(connect, RedisSessions(url=redis.url))
+        yield lambda _: RedisStore(link(), prefix=f"{uuid4().hex}:", timeout=5, tombstone=60)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-async def test_a_fault_costs_an_attempt_and_never_a_turn(fault: str, tmp_path: Path, *, stream: bool) -> None:
-    row = await meet(fault, tmp_path, stream=stream)
+async def test_a_fault_costs_an_attempt_and_never_a_turn(
+    fault: str, keep: Keep, tmp_path: Path, *, stream: bool
+) -> None:
+    row = await meet(fault, keep(tmp_path), stream=stream)
     told(fault, "streamed" if stream else "whole", row)
     assert (row.attempts, row.got, row.stored) == (STREAMED if stream else WHOLE)[fault]
     assert row.took < DEADLINE * SLACK
@@ -142,8 +166,10 @@ ALONE = {
 
 
 @pytest.mark.parametrize("fault", ALONE)
-async def test_when_all_fail_the_client_is_told_why_and_when_to_come_back(fault: str, tmp_path: Path) -> None:
-    row = await meet(fault, tmp_path, stream=False, alone=True)
+async def test_when_all_fail_the_client_is_told_why_and_when_to_come_back(
+    fault: str, keep: Keep, tmp_path: Path
+) -> None:
+    row = await meet(fault, keep(tmp_path), stream=False, alone=True)
     told(fault, "no other target", row)
     assert (row.attempts, row.status, row.stored) == (1, ALONE[fault], "nothing")
     assert '"error"' in row.body

@@ -3,7 +3,8 @@
 
     python -m tests.clients.agents FOLDER       (a folder in which `npm install` has put the agents and `node@22`)
 
-The provider is scripted: it asks for a shell command, and says it is done once it sees what the command printed.
+The provider is scripted: it asks for a shell command, and says it is done once it sees what the command printed. It has
+eight credentials, and a task must stay on one of them, whatever the agent says of its session.
 """
 
 import json
@@ -66,6 +67,12 @@ AGENTS = (
             ".gemini/settings.json": json.dumps({"security": {"auth": {"selectedType": "gemini-api-key"}}}),
         },
     ),
+    Agent(
+        "qwen", "m-claude",
+        lambda _: ["--auth-type", "openai", "--yolo", "-p", TASK],
+        lambda url: {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": f"{url}/v1", "OPENAI_MODEL": "m-claude"},
+        lambda _: {},
+    ),
 )  # fmt: skip
 
 
@@ -118,8 +125,10 @@ def run(agent: Agent, folder: Path, gateway: Running, scripted: Scripted) -> boo
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     proved = any(PROOF in seen.raw.decode() for seen in scripted.seen)
-    good = proved and "DONE" in done.stdout
-    print(f"{agent.name}: {'done' if good else 'FAILED'}, {len(scripted.seen)} requests at {agent.model}")
+    seats = {seen.headers.get("x-api-key") or seen.headers["authorization"] for seen in scripted.seen}
+    good = proved and "DONE" in done.stdout and len(seats) == 1
+    asked = f"{len(scripted.seen)} requests at {agent.model} with {len(seats)} of 8 credentials"
+    print(f"{agent.name}: {'done' if good else 'FAILED'}, {asked}")
     if not good:
         print(done.stdout[-2000:], done.stderr[-2000:], sep="\n")
         print(*[json.dumps(line)[:600] for line in gateway.lines()[-5:]], sep="\n")
@@ -135,7 +144,8 @@ def main(folder: Path) -> int:
             f'  "{name}*": {{targets: [{{provider: {where}, model: {model}}}]}}\n'
             for name, where, model in (("claude-", "chat", "gpt-5.1"), ("gemini-", "claude", "claude-sonnet-4-5"))
         )
-        gateway = stack.enter_context(running(CONFIG.format(folder=sessions, url=url) + more))
+        config = CONFIG.format(folder=sessions, url=url).replace("keys: [k]", f"keys: {[f'k{n}' for n in range(8)]}")
+        gateway = stack.enter_context(running(config + more))
         installed = [agent for agent in AGENTS if (folder / "node_modules" / ".bin" / agent.name).exists()]
         good = [run(agent, folder, gateway, scripted) for agent in installed]
     return 0 if all(good) and len(good) > 1 else 1

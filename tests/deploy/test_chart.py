@@ -199,6 +199,8 @@ WRONG = {
     "a number without a unit": (["config.sessions.ttl=24"], "ttl"),
     "a key in the ConfigMap": (["config.auth.keys[0].id=a", "config.auth.keys[0].key=sk-plain"], "key"),
     "a provider's key in the ConfigMap": (["config.providers.x.keys[0]=sk-plain"], "keys"),
+    "a secret header in the ConfigMap": (["config.providers.x.headers.x-api-key=plain"], "x-api-key"),
+    "a collector's token in the ConfigMap": (["config.tracing.headers.Authorization=Bearer plain"], "Authorization"),
     "a password in the ConfigMap": (["config.sessions.redis.url=redis://a:secret@h/0"], "url"),
     "a password in a value": (["redis.bundled.enabled=false", "redis.url=redis://:secret@h/0"], "url"),
     "an unknown mode": (["redis.mode=sharded"], "sharded|mode"),

@@ -5,7 +5,7 @@ them. Legacy `function` messages have no ids: a call gets one made of the functi
 called before in the same list, and its result finds it in the same way.
 """
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, TypeGuard
@@ -64,8 +64,8 @@ class MessageReader:
         self.messages: list[Message] = []
         self._origin = origin
         self._custom: set[str] = set()
-        self._called: Counter[str] = Counter()
-        self._answered: Counter[str] = Counter()
+        self._called: defaultdict[str, int] = defaultdict(int)
+        self._answered: defaultdict[str, int] = defaultdict(int)
         self._after_results = False
 
     def add(self, message: WireMessage, param: str) -> None:

@@ -67,6 +67,7 @@ _CARRIED = frozenset(
         "user", "safety_identifier", "prompt_cache_key",
     }
 )  # fmt: skip
+_EFFORTS = get_args(Effort)
 _DEFAULTS = {"n": b"1", "logprobs": b"false", "store": b"false", "modalities": b'["text"]', "top_logprobs": b"0"}
 
 
@@ -108,8 +109,7 @@ def decode_prompt(request: Request) -> Prompt:
 
 def _get(decoder: "msgspec.json.Decoder[Any]", fields: dict[str, Raw], *names: str) -> Any:  # noqa: ANN401 - the decoder's type
     for name in names:
-        raw = present(fields, name)
-        if raw is not None:
+        if name in fields and (raw := present(fields, name)) is not None:
             return read(decoder, raw, name)
     return None
 
@@ -136,7 +136,7 @@ def _thinking(fields: dict[str, Raw]) -> Thinking | None:
 
 
 def _effort(name: str | None) -> Effort | None:
-    return name if name in get_args(Effort) else None  # type: ignore[return-value]
+    return name if name in _EFFORTS else None  # type: ignore[return-value]
 
 
 def _format(fields: dict[str, Raw]) -> Format | None:

@@ -100,10 +100,10 @@ def splice(
     if system is not None or messages is not None:
         own = spoken(request)
         whole = [*(own.system if system is None else system), *(own.messages if messages is None else messages)]
-        fields["messages"] = Raw(b"[" + b",".join(strip_wrapped(message) for message in whole) + b"]")
+        fields["messages"] = Raw(_joined(whole))
     elif SIGNATURE_MARK in bytes(fields["messages"]):
-        whole = [strip_wrapped(raw) for raw in read(to_raws, fields["messages"], "messages")]
-        fields["messages"] = Raw(b"[" + b",".join(whole) + b"]")
+        whole = [*read(to_raws, fields["messages"], "messages")]
+        fields["messages"] = Raw(_joined(whole))
     if tools is not None:
         fields.pop("tools", None)
         if tools:
@@ -113,3 +113,9 @@ def splice(
         asked = {} if options is None else read(to_fields, options, "stream_options")
         fields["stream_options"] = Raw(encode(asked | {"include_usage": _TRUE}))
     return encode(fields)
+
+
+def _joined(messages: Sequence[bytes | Raw]) -> bytes:
+    """The messages as a list, without signatures that we wrapped."""
+    joined = b",".join(messages)
+    return b"[%b]" % (b",".join(map(strip_wrapped, messages)) if SIGNATURE_MARK in joined else joined)
