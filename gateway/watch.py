@@ -86,10 +86,12 @@ class Watch:
         return asyncio.CancelledError()
 
     def close(self) -> None:
-        """Stop the timer."""
+        """Stop the timer. What it would have called is let go of, so that nothing is left for the collector."""
         self._waiting = False
+        self._look = self.task = None
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _arm(self) -> None:
         if self._timer is not None:

@@ -75,11 +75,12 @@ class AsgiOutlet:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     def close(self) -> None:
-        """Nothing more will be sent."""
+        """Nothing more will be sent; what refers back to here goes, so that nothing is left for the collector."""
         if self._listener is not None:
             self._listener.cancel()
         if self._pulse is not None:
             self._pulse.cancel()
+        self._listener = self._pulse = self._beat = None
 
     async def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in (*headers, *self._common)]

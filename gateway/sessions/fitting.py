@@ -206,7 +206,9 @@ def window(aligned: Aligned, context_tokens: int, max_turns: int, cut: int) -> i
     """
     numbers = [number for number in sorted(aligned.turns) if number >= cut]
     marks = aligned.marks
-    tokens = sum(marks[number].tokens for number in numbers) + aligned.mark.tokens
+    tokens = 0
+    if context_tokens:
+        tokens = sum([marks[number].tokens for number in numbers]) + aligned.mark.tokens
     over = len(numbers) > max_turns or (context_tokens and tokens > context_tokens)
     if not over:
         return numbers[0] if numbers else cut

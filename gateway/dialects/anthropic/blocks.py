@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from msgspec import Raw
 from msgspec.json import Decoder
@@ -67,15 +67,6 @@ class BlockReader:
         self.lost: set[str] = set()
         self._origin = origin
         self._names: dict[str, str] = {}
-        self._readers: dict[str, Callable[[Raw, str], list[AnyPart]]] = {
-            "text": self._text,
-            "thinking": self._thinking,
-            "redacted_thinking": self._redacted,
-            "tool_use": self._tool_use,
-            "tool_result": self._tool_result,
-            "image": self._image,
-            "document": self._document,
-        }
 
     def content(self, raw: Raw, where: str) -> list[AnyPart]:
         """The parts of a string or of a list of blocks; nothing where there is nothing."""
@@ -94,8 +85,8 @@ class BlockReader:
             kind = read(TAG, block, place).type
             if b'"cache_control":' in bytes(block):
                 self.lost.add("cache_control")
-            reader = self._readers.get(kind)
-            parts += [Opaque(dialect=NAME, kind=kind, raw=block)] if reader is None else reader(block, place)
+            reader = self._READERS.get(kind)
+            parts += [Opaque(dialect=NAME, kind=kind, raw=block)] if reader is None else reader(self, block, place)
         return reunited(parts)
 
     def _text(self, raw: Raw, where: str) -> list[AnyPart]:
@@ -132,6 +123,16 @@ class BlockReader:
 
     def _document(self, raw: Raw, where: str) -> list[AnyPart]:
         return [read_document(raw, where, self.lost)]
+
+    _READERS: ClassVar[dict[str, Callable[["BlockReader", Raw, str], list[AnyPart]]]] = {
+        "text": _text,
+        "thinking": _thinking,
+        "redacted_thinking": _redacted,
+        "tool_use": _tool_use,
+        "tool_result": _tool_result,
+        "image": _image,
+        "document": _document,
+    }
 
 
 def call_of(block: ToolUseBlock) -> ToolCall:

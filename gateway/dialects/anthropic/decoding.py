@@ -4,6 +4,7 @@ Source: https://platform.claude.com/docs/en/build-with-claude/streaming
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from msgspec import structs
 from msgspec.json import Decoder
@@ -50,14 +51,6 @@ class StreamDecoder:
         self._block: Block | None = None
         self._usage = UsageWire()
         self._begun = self._stopped = self._done = False
-        self._handlers: dict[str, Callable[[EventWire, bytes], list[Event]]] = {
-            "message_start": self._start,
-            "content_block_start": self._block_start,
-            "content_block_delta": self._block_delta,
-            "content_block_stop": self._block_stop,
-            "message_delta": self._message_delta,
-            "message_stop": self._message_stop,
-        }
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that `data` completes."""
@@ -88,12 +81,12 @@ class StreamDecoder:
         if wire.type == "error":
             self._done = True
             return [Failed(stream_error(payload))]
-        handler = self._handlers.get(wire.type)
+        handler = self._HANDLERS.get(wire.type)
         if handler is None:
             return []
         events = self._beginning(wire)
         try:
-            return events + handler(wire, payload)
+            return events + handler(self, wire, payload)
         except UNREADABLE:
             return events
 
@@ -151,3 +144,12 @@ class StreamDecoder:
             events.append(Stopped(Stop.END))
         self._done = True
         return [*events, End()]
+
+    _HANDLERS: ClassVar[dict[str, Callable[["StreamDecoder", EventWire, bytes], list[Event]]]] = {
+        "message_start": _start,
+        "content_block_start": _block_start,
+        "content_block_delta": _block_delta,
+        "content_block_stop": _block_stop,
+        "message_delta": _message_delta,
+        "message_stop": _message_stop,
+    }
