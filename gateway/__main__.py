@@ -28,6 +28,9 @@ def run(argv: Sequence[str], environ: MutableMapping[str, str]) -> int:
         return _fail(str(exc), 2)
     except CommandFailed as exc:
         return _fail(str(exc), exc.code)
+    except BrokenPipeError:  # as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is buffered for nobody must not fail once more at the end
+        return 1
     except KeyboardInterrupt:
         return 130
 

@@ -122,7 +122,7 @@ def create_app(
             own_sessions_router(shared.opened, worker.current, DIALECTS),
             management_router(shared.opened, worker.desk(registries), digest_of(config.management), DIALECTS),
             *probes(worker.work, shared.store, registries, worker.needs_store),
-            console_router(managed=digest_of(config.management) is not None),
+            console_router(managed=digest_of(config.management) is not None, port=config.management.port),
         ],
         lifespan=[worker.lifespan],
         openapi_config=None,

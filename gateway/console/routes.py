@@ -13,6 +13,8 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from msgspec import Struct
 
+from gateway.api.guard import on_port
+
 PATH = "/console"
 
 POLICY = (
@@ -58,8 +60,8 @@ def assets() -> dict[str, Asset]:
     return found
 
 
-def console_router(*, managed: bool) -> Router:
-    """The console; empty, so that every path under it is a 404, where there is no management API."""
+def console_router(*, managed: bool, port: int | None = None) -> Router:
+    """The console, on the management API's own port if it has one; empty (404) where there is no management API."""
     if not managed:
         return Router(PATH, route_handlers=[])
     files = assets()
@@ -77,7 +79,7 @@ def console_router(*, managed: bool) -> Router:
             raise NotFoundException
         return _answer(request, files[name])
 
-    return Router(PATH, route_handlers=[page, asset])
+    return Router(PATH, route_handlers=[page, asset], guards=on_port(port))
 
 
 def _answer(request: AnyRequest, file: Asset) -> Response[bytes]:

@@ -4,6 +4,7 @@ A value is the byte FORMAT and MessagePack. A mark has one byte more in between,
 and set them without decoding. The same value always gives the same bytes.
 """
 
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -23,6 +24,8 @@ T = TypeVar("T")
 _VERSION = bytes([FORMAT])
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 _TURN = msgspec.msgpack.Decoder(Turn)
+_TURNS = msgspec.msgpack.Decoder(list[Turn])
+_MARKS = msgspec.msgpack.Decoder(list[Mark])
 _MARK = msgspec.msgpack.Decoder(Mark)
 _HEAD = msgspec.msgpack.Decoder(Head)
 _SAID = msgspec.msgpack.Decoder(Said)
@@ -59,10 +62,23 @@ def decode_turn(data: bytes) -> Turn:
     return _decode(_TURN, data, 1)
 
 
+def decode_turns(stored: Sequence[bytes]) -> list[Turn]:
+    """Several, for half of what each would cost alone."""
+    return _decode_all(_TURNS, stored, 1)
+
+
 def decode_mark(data: bytes) -> Mark:
     """The flags decide over `unconfirmed`: they may have been set since the mark was made."""
-    mark = _decode(_MARK, data, 2)
-    unconfirmed = bool(data[1] & UNCONFIRMED)
+    return _flagged(_decode(_MARK, data, 2), data)
+
+
+def decode_marks(stored: Sequence[bytes]) -> list[Mark]:
+    """Several, for half of what each would cost alone."""
+    return list(map(_flagged, _decode_all(_MARKS, stored, 2), stored))
+
+
+def _flagged(mark: Mark, data: bytes) -> Mark:
+    unconfirmed = data[1] & UNCONFIRMED != 0
     return mark if mark.unconfirmed == unconfirmed else replace(mark, unconfirmed=unconfirmed)
 
 
@@ -102,10 +118,26 @@ def refuse_newer(version: int) -> None:
         )
 
 
+def _decode_all(decoder: "msgspec.msgpack.Decoder[list[T]]", stored: Sequence[bytes], start: int) -> list[T]:
+    """Values of one kind as one array of MessagePack, whose head is 0xdd and their number."""
+    for data in stored:
+        if data[:1] > _VERSION:
+            refuse_newer(data[0])
+    whole = b"".join([b"\xdd" + len(stored).to_bytes(4), *[data[start:] for data in stored]])
+    try:
+        return decoder.decode(whole)
+    except msgspec.MsgspecError:
+        raise _damaged() from None
+
+
 def _decode(decoder: "msgspec.msgpack.Decoder[T]", data: bytes, start: int) -> T:
     if data[:1] > _VERSION:
         refuse_newer(data[0])
     try:
         return decoder.decode(memoryview(data)[start:])
     except msgspec.MsgspecError:
-        raise StoreError("This session is damaged and cannot be read; delete it.", code="session_damaged") from None
+        raise _damaged() from None
+
+
+def _damaged() -> StoreError:
+    return StoreError("This session is damaged and cannot be read; delete it.", code="session_damaged")

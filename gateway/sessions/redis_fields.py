@@ -10,7 +10,7 @@ from msgspec.structs import force_setattr
 
 from gateway.conversation import Usage
 from gateway.sessions import codec
-from gateway.sessions.store import FORMAT, Append, Head, Mark, Reservation, Session, SessionKey, Totals, Turn
+from gateway.sessions.store import FORMAT, Append, Head, Reservation, Session, SessionKey, Totals
 
 _BUDGET = 1 << 20
 _LONGEST_TOKEN = 200
@@ -100,15 +100,10 @@ def reserve_arguments(verb: str, wish: Reservation) -> tuple[str | int, ...]:
 def read_session(reply: list[Any]) -> tuple[Session, int]:
     """What load.lua answers, and the revision at which turns were replaced last."""
     _, expires, fields, first_mark, marks, first_turn, turns = reply
-    times: dict[int, int] = {}
-    read_marks: dict[int, Mark] = {}
-    for number, data in enumerate(marks, first_mark):
-        times[number] = int(data[:_TIME])
-        read_marks[number] = codec.decode_mark(data[_TIME + 1 + data[_TIME] :])
-    read_turns: dict[int, Turn] = {}
-    for number, data in enumerate(turns, first_turn):
-        read_turns[number] = turn = codec.decode_turn(data)
-        force_setattr(turn, "at", times[number])
+    read_marks = dict(enumerate(codec.decode_marks([data[_TIME + 1 + data[_TIME] :] for data in marks]), first_mark))
+    read_turns = dict(enumerate(codec.decode_turns(turns), first_turn))
+    for number, turn in read_turns.items():
+        force_setattr(turn, "at", int(marks[number - first_mark][:_TIME]))
     return Session(head=_head(fields, expires), marks=read_marks, turns=read_turns), int(fields[10] or 0)
 
 

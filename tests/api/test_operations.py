@@ -208,6 +208,8 @@ async def test_management_may_have_a_port_of_its_own(opened: Opened):
             url = f"http://127.0.0.1:8081/v0/management{path}"
             reply = await gateway.client.get(url, headers={"Authorization": f"Bearer {KEY}"})
             assert reply.status_code == 200
+        assert (await gateway.client.get("/console/")).status_code == 404
+        assert (await gateway.client.get("http://127.0.0.1:8081/console/")).status_code == 200
         await gateway.chat("s", "hello")
 
 

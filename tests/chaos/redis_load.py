@@ -182,7 +182,7 @@ def two_gateways(redis: str, more: str = "") -> Iterator[list[Running]]:
         yield [stack.enter_context(running(config)) for _ in range(2)]
 
 
-async def under_load(gateways: list[Running], fault: Fault, *, before: float = 2.0, after: float = 1.0) -> Run:
+async def under_load(gateways: list[Running], fault: Fault, *, before: float = 1.0, after: float = 0.5) -> Run:
     """Load from `before` seconds ahead of the fault until all workers store turns again, and `after` seconds more."""
     run, stop = Run(), asyncio.Event()
     clients = [asyncio.create_task(_client(run, gateways, number, stop)) for number in range(CLIENTS)]

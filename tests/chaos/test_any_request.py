@@ -1,6 +1,6 @@
 """F3: whatever is sent to an endpoint of the data plane, it is answered in time, not with 500, and without internals.
 
-40 requests for each endpoint; `GATEWAY_EXAMPLES=10000` for the long form (`make fuzz`).
+25 requests for each endpoint; `GATEWAY_EXAMPLES=10000` for the long form (`make fuzz`).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from tests.chaos.mutations import HEADERS, bodies, seeds
 from tests.harness import Harness, gateway
 from tests.stateful.conftest import PROVIDERS
 
-EXAMPLES = int(os.environ.get("GATEWAY_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("GATEWAY_EXAMPLES", "25"))
 BOUNDED = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES < 1000, suppress_health_check=list(HealthCheck),
     database=None,

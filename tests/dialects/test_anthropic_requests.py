@@ -368,6 +368,11 @@ def test_a_conversation_that_begins_with_the_assistant_gets_a_user_in_front():
     assert [message["role"] for message in said(prompt)["messages"]] == ["user", "assistant", "user"]
 
 
+def test_a_call_that_the_user_is_said_to_have_made_breaks_nothing():
+    prompt = Prompt(model="m", messages=(Message("user", (ToolCall("c", "f", "{}"), ToolResult("c", (Text("r"),)))),))
+    anthropic.encode_prompt(prompt, OLD)
+
+
 def test_a_prompt_without_messages_still_has_one():
     assert [message["role"] for message in said(Prompt(model="m", system=(Text("S"),)))["messages"]] == ["user"]
 

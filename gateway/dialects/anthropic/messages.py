@@ -119,7 +119,7 @@ def _arranged(messages: tuple[Message, ...], writer: BlockWriter) -> tuple[Messa
     for message in others:
         arranged.append(message)
         calls = [part.id for part in message.parts if isinstance(part, ToolCall)]
-        results = tuple(waiting[id].pop(0) for id in calls if waiting[id])
+        results = tuple(waiting[id].pop(0) for id in calls if waiting.get(id))
         arranged.append(Message("user", results))
     if any(waiting.values()):
         writer.dropped.add("content.tool_result")  # a second result of one call, which the vendor refuses
