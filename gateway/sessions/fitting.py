@@ -113,7 +113,9 @@ class Fitting:
 
     def _history(self, aligned: Aligned, numbers: list[int], target: Target) -> list[bytes]:
         provider, origin, marks = DIALECTS[target.dialect], target.origin, aligned.marks
-        history: list[bytes] = []
+        if (history := _as_it_was(aligned, numbers, target.dialect, origin)) is not None:
+            return history
+        history = []
         if aligned.preamble:
             history += render(aligned.preamble, provider, origin)
         called: Mapping[str, str] = _calls_before(marks, numbers[0]) if numbers else {}
@@ -140,6 +142,23 @@ class Fitting:
             ToolResult(call_id=i, name=n, content=(Text(text=UNANSWERED),), is_error=True) for i, n in open_calls
         ]
         return provider.encode_messages([Message("user", tuple(results))], target).messages
+
+
+def _as_it_was(aligned: Aligned, numbers: list[int], dialect: str, origin: Origin) -> list[bytes] | None:
+    """The history as one dialect and one target said it; None if a part of it must be looked at on its own."""
+    history = list(aligned.preamble.messages) if aligned.preamble else []
+    if aligned.preamble and aligned.preamble.dialect != dialect:
+        return None
+    for number in numbers:
+        turn = aligned.turns[number]
+        question, reply = turn.question, turn.reply
+        if question.dialect != dialect or reply.dialect != dialect or aligned.marks[number].calls:
+            return None
+        if reply.origin is not None and reply.origin != origin:
+            return None
+        history += question.messages
+        history += reply.messages
+    return None if SIGNATURE_MARK in b"".join(history) else history
 
 
 def opened_by_system(prompt: Prompt) -> Prompt:

@@ -204,6 +204,8 @@ def _numbered(asked: Asked, runs: list[_Run], session: Session) -> _Place:
 
 def _last_held(runs: list[_Run], session: Session, digests: Digests) -> tuple[int, int] | None:
     """The last reply in the request that the session holds: its run, and the turn whose question fits best."""
+    if not any(run.assistant for run in runs[:-1]):
+        return None
     by_reply: dict[bytes, list[int]] = {}
     for number, mark in session.marks.items():
         by_reply.setdefault(mark.reply, []).append(number)

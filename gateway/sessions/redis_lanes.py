@@ -217,8 +217,8 @@ class Lanes:
 
     A caller that gives up disturbs nobody: its reply is read and dropped. A connection on which nothing is heard for
     `timeout` seconds is closed. A command that was lost with a connection which had been in use, a stale one, is sent
-    once more on a new one: all of ours may be sent twice. When nothing was heard on one, the others are not used any
-    more either: by then the master may be another, and the old one come back without knowing it.
+    again on another, and in the end on a new one: all of ours may be sent twice. When nothing was heard on one, the
+    others are not used any more either: by then the master may be another, and the old one come back without knowing it.
 
     `durable` are those that wait for replicas, as `wait` says: connections of their own, so that nothing else waits
     with them; these ones where there is nothing to wait for.
@@ -248,11 +248,12 @@ class Lanes:
 
     async def call(self, packed: bytes, count: int = 1) -> Any:  # noqa: ANN401 - Redis answers anything
         """The reply to the last of `count` packed commands."""
-        line = await self._line()
-        stale = line.used
-        reply = await line.ask(packed, count)
-        if isinstance(reply, _Lost) and stale:
-            reply = await (await self._line()).ask(packed, count)
+        for _ in range(self._size + 1):
+            line = await self._line()
+            stale = line.used
+            reply = await line.ask(packed, count)
+            if not (stale and isinstance(reply, _Lost)):
+                break
         if isinstance(reply, Exception):
             raise reply
         return reply
@@ -267,6 +268,7 @@ class Lanes:
                 await self._opening
         for line in tuple(self._lines):
             line.end(RedisConnectionError("closed"))
+        await asyncio.sleep(0)  # sockets are closed in the loop's next round
 
     async def _line(self) -> _Line:
         """The least busy connection; where there is none, a new one, the same for all who wait."""

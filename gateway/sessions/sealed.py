@@ -213,7 +213,11 @@ class SealedStore:
         return replace(mark, calls=tuple(zip(flat[::2], flat[1::2], strict=True)))
 
     async def _open_turns(self, turns: dict[int, Turn], tag: str) -> dict[int, Turn]:
-        sealed = {number: turn for number, turn in turns.items() if _is_sealed(turn)}
+        sealed = {
+            number: turn
+            for number, turn in turns.items()
+            if len(said := turn.reply.messages or turn.question.messages) == 1 and said[0].startswith(_MARK)
+        }
         if not sealed:
             return turns
         size = sum(_size(turn) for turn in sealed.values())
@@ -229,13 +233,6 @@ class SealedStore:
             reply=replace(turn.reply, messages=reply),
             response=self._open_response(turn.response, tag),
         )
-
-
-def _is_sealed(turn: Turn) -> bool:
-    for messages in (turn.reply.messages, turn.question.messages):
-        if len(messages) == 1 and messages[0].startswith(_MARK):
-            return True
-    return turn.response is not None and turn.response.echo.startswith(_MARK)
 
 
 def _size(turn: Turn) -> int:
