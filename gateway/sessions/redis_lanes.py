@@ -218,7 +218,7 @@ class Lanes:
     A caller that gives up disturbs nobody: its reply is read and dropped. A connection on which nothing is heard for
     `timeout` seconds is closed. A command that was lost with a connection which had been in use, a stale one, is sent
     again on another, and in the end on a new one: all of ours may be sent twice. When nothing was heard on one, the
-    others are not used any more either: by then the master may be another, and the old one come back without knowing it.
+    others are not used any more either: by then the master may be another, and the old one back without knowing it.
 
     `durable` are those that wait for replicas, as `wait` says: connections of their own, so that nothing else waits
     with them; these ones where there is nothing to wait for.
