@@ -104,7 +104,13 @@ def create_app(
     journal = Journal(metrics.observe, *([] if finished else [ExchangeLog(sys.stderr.buffer).observe]))
     shared = make_shared(config, metrics, sessions)
     traces = Traces(config.tracing) if config.tracing.endpoint else None
-    worker = _Worker(config, shared, metrics, transport or Transport(), *([journal, traces] if traces else [journal]))
+    worker = _Worker(
+        config,
+        shared,
+        metrics,
+        transport or Transport(limit=config.server.max_concurrency),
+        *([journal, traces] if traces else [journal]),
+    )
     inference = Inference(
         current=worker.current,
         work=worker.work,

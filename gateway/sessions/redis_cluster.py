@@ -18,7 +18,7 @@ from gateway.sessions.redis_lanes import FAILURES, Lanes, pack
 Address = tuple[str, int]
 
 _ASKING = pack(("ASKING",))
-_ATTEMPTS = 6
+_ATTEMPTS = 40  # with a pause each, more than any budget: a slot may be on its way for a while
 _PAUSE = 0.05
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
-from gateway.config import RedisSessions
+from gateway.config import Duration, RedisSessions
 from gateway.sessions.redis import RedisStore
 from gateway.sessions.redis_connect import connect
 from gateway.sessions.redis_link import Link
@@ -21,6 +21,7 @@ from tests.contract.making import World
 UNIT = 1.0 if os.getloadavg()[0] > 3 * (os.cpu_count() or 1) else 0.25
 """Seconds, by the server's own clock: long against one call, also where the machine is busy."""
 TIMEOUT = 20.0
+PATIENT = {"timeout": Duration(TIMEOUT), "connect_timeout": Duration(TIMEOUT)}
 
 
 @pytest.fixture(scope="session")
@@ -75,14 +76,14 @@ async def world_on(link: Callable[[], Link]) -> AsyncIterator[World]:
 
 @asynccontextmanager
 async def redis_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    settings = RedisSessions(url=request.getfixturevalue("redis_url"))
+    settings = RedisSessions(url=request.getfixturevalue("redis_url"), **PATIENT)
     async with world_on(lambda: connect(settings)) as world:
         yield world
 
 
 @asynccontextmanager
 async def cluster_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    settings = RedisSessions(url=request.getfixturevalue("redis_cluster_url"), mode="cluster")
+    settings = RedisSessions(url=request.getfixturevalue("redis_cluster_url"), mode="cluster", **PATIENT)
     async with world_on(lambda: connect(settings)) as world:
         yield world
 

@@ -107,11 +107,3 @@ def _type_of(kind: Kind) -> str:  # noqa: C901, PLR0911 - one case a kind
         case Kind.TIMEOUT:
             return "timeout_error"
     assert_never(kind)
-
-
-def is_error(body: bytes) -> bool:
-    """Whether an answer that should be a reply is an error."""
-    try:
-        return _BODY.decode(body).type == "error"
-    except UNREADABLE:
-        return False

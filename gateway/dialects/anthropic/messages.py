@@ -97,6 +97,8 @@ def _is_blank(part: AnyPart) -> bool:
 
 def _arranged(messages: tuple[Message, ...], writer: BlockWriter) -> tuple[Message, ...]:
     """Results moved directly behind their calls; those of calls that are not here stay where they are."""
+    if not any(isinstance(part, ToolCall | ToolResult) for message in messages for part in message.parts):
+        return messages
     waiting: dict[str, list[ToolResult]] = {
         part.id: []
         for message in messages

@@ -21,7 +21,7 @@ from gateway.conversation import (
     Usage,
 )
 from gateway.dialects.anthropic.blocks import ATTACHED, Block, BlockReader, attach, object_text, reasoning_block
-from gateway.dialects.anthropic.errors import decode_error, is_error
+from gateway.dialects.anthropic.errors import decode_error
 from gateway.dialects.anthropic.marks import beside, shown
 from gateway.dialects.anthropic.wire import FIELDS, NAME, UNREADABLE, MessageWire, UsageWire, encode
 from gateway.dialects.dialect import ReplyHead
@@ -81,15 +81,17 @@ def usage_to(usage: Usage) -> dict[str, Any]:
 
 def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
     """A whole reply, with `said` set: its message without empty text and null members, else byte for byte."""
-    if is_error(body):
-        raise decode_error(200, body)
     try:
         wire = _MESSAGE.decode(body)
+        if wire.type == "error":
+            raise decode_error(200, body)
         usage = usage_from(wire.usage) if wire.usage else None
         if skim:
             return Reply(usage=usage)
         parts = BlockReader(origin).blocks(wire.content, "content")
         said = _said(wire.content)
+    except UpstreamError:
+        raise
     except (GatewayError, *UNREADABLE):
         raise UpstreamError(Kind.BAD_GATEWAY, "The provider sent a reply that cannot be read.") from None
     return Reply(
@@ -104,19 +106,17 @@ def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
 
 
 def _said(content: list[Raw]) -> tuple[bytes, ...]:
-    blocks = [_without_nulls(block) for block in content if not _is_empty_text(block)]
+    blocks = [said for block in content if (said := _without_nulls(block)) is not None]
     return (encode({"role": "assistant", "content": blocks}),) if blocks else ()
 
 
-def _without_nulls(block: Raw) -> Raw | dict[str, Raw]:
+def _without_nulls(block: Raw) -> Raw | dict[str, Raw] | None:
+    """A block as the vendor takes it back; None for an empty text, which it refuses."""
     fields = FIELDS.decode(block)
+    if bytes(fields.get("type", b"")) == b'"text"' and bytes(fields.get("text", b"")) == b'""':
+        return None
     kept = {name: value for name, value in fields.items() if bytes(value) != b"null"}
     return block if len(kept) == len(fields) else kept
-
-
-def _is_empty_text(block: Raw) -> bool:
-    fields = FIELDS.decode(block)
-    return bytes(fields.get("type", b"")) == b'"text"' and bytes(fields.get("text", b"")) == b'""'
 
 
 # ---------------------------------------------------------------- to a client

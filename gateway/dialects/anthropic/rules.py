@@ -29,12 +29,13 @@ class _Message(Struct):
 
 
 _MESSAGE = Decoder(_Message)
+_USER = b'{"role":"user",'
 
 
 def whole(messages: Sequence[bytes], abilities: Abilities, dropped: set[str]) -> list[bytes]:
     """The messages with a user's in front, and at the end where the model takes no prefill."""
     complete = list(messages)
-    if not complete or _MESSAGE.decode(complete[0]).role != "user":
+    if not complete or _role(complete[0]) != "user":
         complete.insert(0, _user_says(_OPENING))
     if is_prefill(complete):
         if abilities.prefill:
@@ -47,7 +48,12 @@ def whole(messages: Sequence[bytes], abilities: Abilities, dropped: set[str]) ->
 
 def is_prefill(messages: Sequence[bytes]) -> bool:
     """Whether the assistant has begun to answer already."""
-    return _MESSAGE.decode(messages[-1]).role == "assistant"
+    return _role(messages[-1]) == "assistant"
+
+
+def _role(message: bytes) -> str:
+    """Who speaks; mostly it is a user, and the message one of ours."""
+    return "user" if message.startswith(_USER) else _MESSAGE.decode(message).role
 
 
 def in_unthought_loop(messages: Sequence[bytes]) -> bool:

@@ -155,8 +155,9 @@ class UsageWire(Struct):
 
 
 class MessageWire(Struct):
-    """A reply, or the head of a streamed one."""
+    """A reply, or the head of a streamed one; an error in its place has the type `error`."""
 
+    type: str = ""
     id: str = ""
     model: str = ""
     content: list[Raw] = []

@@ -148,7 +148,7 @@ def _sign_text(parts: list[AnyPart], message: WireMessage, origin: Origin | None
 
 def decode_system(system: Sequence[bytes | Raw]) -> tuple[AnyPart, ...]:
     """Leading system and developer messages, as parts."""
-    return tuple(part for message in decode_messages(system) for part in message.parts)
+    return tuple(part for message in decode_messages(system) for part in message.parts) if system else ()
 
 
 # ---------------------------------------------------------------- encoding
