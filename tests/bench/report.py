@@ -223,6 +223,6 @@ def machine() -> str:
 
 
 def report(first: Results, results: Results, loads: list[str]) -> str:
-    """The tables, as Markdown: bars and starts of the first run, CPU and everything of all runs."""
-    tables = (bars_table(first), start_table(first), cpu_table(results, loads), full_table(results, loads))
+    """The tables, as Markdown: bars of the first run, everything else of all runs."""
+    tables = (bars_table(first), start_table(results), cpu_table(results, loads), full_table(results, loads))
     return "\n\n".join("\n".join(table) for table in tables)
