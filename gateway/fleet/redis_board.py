@@ -4,9 +4,8 @@ All keys are in one slot, `{prefix}{fleet}`, so that every script is legal on Re
 one that counts.
 """
 
-import asyncio
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -16,8 +15,7 @@ from gateway.errors import Kind
 from gateway.fleet.board import SILENCE
 from gateway.routing.health import HIGHEST_LEVEL, MEMORY, MOST_PLACES, CoolDown, Failing, Place
 from gateway.routing.load import InFlight, added
-from gateway.sessions.redis_lanes import FAILURES
-from gateway.sessions.redis_link import Link, Script, unavailable
+from gateway.sessions.redis_link import Link, Script, within
 
 T = TypeVar("T")
 
@@ -39,29 +37,33 @@ class RedisBoard:
         self._loads = f"{prefix}{{fleet}}:l"
 
     async def read(self) -> dict[Place, CoolDown]:
-        return await self._within(self._known())
+        return await within(self._timeout, self._known())
 
     async def fail(self, place: Place, failing: Failing, ago: float) -> CoolDown:
         keys, kind = (self._key(place), self._index), failing.kind.label
         seconds = [_milliseconds(value) for value in (failing.base, failing.least, failing.cap, ago)]
         how = (*seconds, HIGHEST_LEVEL, _milliseconds(MEMORY))
-        reply = await self._within(self._fail.run(self._link, keys, _encode(place), kind, *how))
+        reply = await within(self._timeout, self._fail.run(self._link, keys, _encode(place), kind, *how))
         return _cool_down(reply)
 
     async def claim(self, place: Place, holder: str, lease: float) -> tuple[bool, CoolDown | None]:
-        reply = await self._within(self._claim.run(self._link, (self._key(place),), holder, _milliseconds(lease)))
+        reply = await within(
+            self._timeout, self._claim.run(self._link, (self._key(place),), holder, _milliseconds(lease))
+        )
         return bool(reply[0]), _cool_down(reply[1:]) if len(reply) > 1 else None
 
     async def release(self, place: Place, holder: str) -> None:
-        await self._within(self._release.run(self._link, (self._key(place),), holder))
+        await within(self._timeout, self._release.run(self._link, (self._key(place),), holder))
 
     async def clear(self, place: Place, ago: float | None) -> bool:
         given = "" if ago is None else _milliseconds(ago)
-        return bool(await self._within(self._clear.run(self._link, (self._key(place), self._index), given)))
+        return bool(await within(self._timeout, self._clear.run(self._link, (self._key(place), self._index), given)))
 
     async def load(self, holder: str, own: InFlight) -> InFlight:
         told = msgspec.json.encode([(*seat, number) for seat, number in own.items()]) if own else b""
-        others = await self._within(self._load.run(self._link, (self._loads,), holder, told, _milliseconds(SILENCE)))
+        others = await within(
+            self._timeout, self._load.run(self._link, (self._loads,), holder, told, _milliseconds(SILENCE))
+        )
         return added(_LOAD.decode(other) for other in others)
 
     async def close(self) -> None:
@@ -78,13 +80,6 @@ class RedisBoard:
                 times = (int(until) - int(now), int(level), kind, int(probing) - int(now))
                 known[msgspec.json.decode(place, type=Place)] = _cool_down(times)
         return known
-
-    async def _within(self, step: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await step
-        except FAILURES as exc:
-            raise unavailable(exc) from exc
 
     def _key(self, place: Place) -> str:
         """No character of a model's name, which may be a client's word, reaches a key."""

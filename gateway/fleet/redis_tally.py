@@ -1,16 +1,14 @@
 """What client keys use, counted in Redis for the whole fleet; all keys are in the slot of `{prefix}{fleet}`."""
 
-import asyncio
 from base64 import urlsafe_b64encode
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final, TypeVar
 
 from gateway.config import KeyLimits
 from gateway.fleet.bucket import Taken
 from gateway.fleet.budget import Periods, budgets
-from gateway.sessions.redis_lanes import FAILURES
-from gateway.sessions.redis_link import Link, Script, unavailable
+from gateway.sessions.redis_link import Link, Script, within
 
 T = TypeVar("T")
 
@@ -33,8 +31,8 @@ class RedisTally:
         """One request of a client key, if its limits allow it. A budget's `wait` is the caller's to know."""
         counts = (limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency)
         args = (*counts, name, int(LEASE * 1000), *budgets(limits))
-        refused, wait, *left = await self._within(
-            self._take.run(self._link, (*self._keys(key), *self._of(key, now)), *args)
+        refused, wait, *left = await within(
+            self._timeout, self._take.run(self._link, (*self._keys(key), *self._of(key, now)), *args)
         )
         requests, tokens, day, month = left
         return Taken(refused, wait / 1000, requests, tokens, (day, month))
@@ -43,7 +41,7 @@ class RedisTally:
         """A request has ended, which `used` so many tokens and billionths of a dollar. Told twice, it counts once."""
         keys = (*self._keys(key), *self._of(key, now), f"{self._prefix}s:{name}")
         args = (limits.tokens_per_minute, used[0], name, used[1], _DAY_KEPT, _MONTH_KEPT)
-        await self._within(self._spend.run(self._link, keys, *args))
+        await within(self._timeout, self._spend.run(self._link, keys, *args))
 
     async def renew(self, key: str, name: str) -> None:
         """A request is still in progress."""
@@ -54,24 +52,17 @@ class RedisTally:
             await self._link.call(running, "ZADD", running, "XX", (int(seconds) + int(LEASE)) * 1000, name)
             await self._link.call(running, "PEXPIRE", running, int(LEASE * 1000) + 1000)
 
-        await self._within(told())
+        await within(self._timeout, told())
 
     async def spent(self, keys: Sequence[str], now: Periods) -> list[tuple[int, int]]:
         """What client keys have spent in this day and in this month."""
         names = [name for key in keys for name in self._of(key, now)]
-        found = await self._within(self._link.call(names[0], "MGET", *names)) if names else []
+        found = await within(self._timeout, self._link.call(names[0], "MGET", *names)) if names else []
         return [(int(day or 0), int(month or 0)) for day, month in zip(found[::2], found[1::2], strict=True)]
 
     async def close(self) -> None:
         """Let go of connections."""
         await self._link.close()
-
-    async def _within(self, step: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await step
-        except FAILURES as exc:
-            raise unavailable(exc) from exc
 
     def _keys(self, key: str) -> tuple[str, str]:
         name = self._name(key)

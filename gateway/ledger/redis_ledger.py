@@ -1,12 +1,10 @@
 """The ledger in Redis: one hash of entries, one counter for each address that failed to sign in."""
 
 import asyncio
-from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from gateway.ledger.ledger import Entries, Strikes
-from gateway.sessions.redis_lanes import FAILURES
-from gateway.sessions.redis_link import Link, Script, unavailable
+from gateway.sessions.redis_link import Link, Script, within
 
 T = TypeVar("T")
 
@@ -45,7 +43,7 @@ class RedisLedger:
 
     async def strike(self, address: str, seconds: float) -> Strikes:
         key = self._strikes + address
-        return Strikes(await self._within(self._strike.run(self._link, (key,), int(seconds * 1000))), seconds)
+        return Strikes(await within(self._timeout, self._strike.run(self._link, (key,), int(seconds * 1000))), seconds)
 
     async def forgive(self, address: str) -> None:
         key = self._strikes + address
@@ -55,14 +53,7 @@ class RedisLedger:
         await self._link.close()
 
     async def _changed(self, verb: str, name: str, value: bytes) -> bool:
-        return bool(await self._within(self._put.run(self._link, (self._entries,), verb, name, value)))
+        return bool(await within(self._timeout, self._put.run(self._link, (self._entries,), verb, name, value)))
 
     async def _call(self, key: str, *args: str | bytes) -> Any:  # noqa: ANN401 - Redis answers anything
-        return await self._within(self._link.call(key, *args))
-
-    async def _within(self, step: Awaitable[T]) -> T:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await step
-        except FAILURES as exc:
-            raise unavailable(exc) from exc
+        return await within(self._timeout, self._link.call(key, *args))

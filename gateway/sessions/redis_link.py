@@ -3,11 +3,12 @@
 Everything that can go wrong on the way becomes StoreUnavailable with a message of ours.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from redis.exceptions import (
     AuthenticationError,
@@ -22,7 +23,9 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import StoreUnavailable
-from gateway.sessions.redis_lanes import Lanes, pack
+from gateway.sessions.redis_lanes import FAILURES, Lanes, pack
+
+T = TypeVar("T")
 
 
 class Link(Protocol):
@@ -91,6 +94,15 @@ def unavailable(exc: BaseException) -> StoreUnavailable:
         case _:
             message = "The session store cannot be reached."
     return StoreUnavailable(message, code="store_unavailable")
+
+
+async def within(seconds: float, step: Awaitable[T]) -> T:
+    """What a step over a Link comes to, in so many seconds. Raises StoreUnavailable."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await step
+    except FAILURES as exc:
+        raise unavailable(exc) from exc
 
 
 class Server:
