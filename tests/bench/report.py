@@ -6,6 +6,7 @@ import platform
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 
 US = "gateway"
@@ -116,7 +117,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar: at most `limit`, the goal is `goal`. `format` shows a figure."""
+    """One bar: at most `limit`, infinite where there is only a goal. `format` shows a figure."""
 
     what: str
     value: float | None
@@ -127,12 +128,13 @@ class Bar:
     def line(self) -> str:
         if self.value is None:
             return f"| {self.what} | not measured | {self.show(self.limit)} | {self.show(self.goal)} | |"
-        verdict = "goal reached" if self.value <= self.goal else "pass" if self.value <= self.limit else "**miss**"
+        passed = "pass" if self.limit < inf else "not yet"
+        verdict = "goal reached" if self.value <= self.goal else passed if self.value <= self.limit else "**miss**"
         figures = map(self.show, (self.value, self.limit, self.goal))
         return f"| {self.what} | {' | '.join(figures)} | {verdict} |"
 
     def show(self, value: float) -> str:
-        return self.format.format(value)
+        return self.format.format(value) if value < inf else ""
 
 
 def bars(results: Results) -> list[Bar]:
@@ -149,7 +151,7 @@ def bars(results: Results) -> list[Bar]:
         Bar("whole, CPU, to Portkey", to_other("portkey", "whole"), 1 / 5, 1 / 5),
         Bar("whole, CPU, to LiteLLM", to_other("litellm", "whole"), 1 / 40, 1 / 40, "{:.3f} x"),
         Bar("streamed, 20 events, CPU, to TensorZero", to_other("tensorzero", "streamed-20"), 0.8, 0.8),
-        Bar("streamed, 20 events, CPU, to vllm-router (a goal)", to_other("vllm-router", "streamed-20"), 1.0, 1.0),
+        Bar("streamed, 20 events, CPU, to vllm-router", to_other("vllm-router", "streamed-20"), inf, 1.0),
         Bar("100 streams of 500 events, 5 ms apart, CPU per event", results.of(US, "paced-500"), 25, 15, "{:.1f} us"),
         Bar("translated, CPU, to the same dialect", to_own("translated", "whole"), 1.5, 1.2),
         Bar("session on Redis, 20 turns, CPU, to none", to_own("session-redis-20", "whole-redis"), 2.0, 1.6),
@@ -221,6 +223,6 @@ def machine() -> str:
 
 
 def report(first: Results, results: Results, loads: list[str]) -> str:
-    """The tables, as Markdown: bars and starts of the first run, CPU and everything of all runs."""
-    tables = (bars_table(first), start_table(first), cpu_table(results, loads), full_table(results, loads))
+    """The tables, as Markdown: bars of the first run, everything else of all runs."""
+    tables = (bars_table(first), start_table(results), cpu_table(results, loads), full_table(results, loads))
     return "\n\n".join("\n".join(table) for table in tables)

@@ -147,7 +147,7 @@ def publish(first: Results, results: Results) -> None:
     about = f"{machine()}; medians of {first.rounds()} rounds or more."
     text = f"<!-- measured -->\n\n{about}\n\n{report(first, results, ALL)}\n\n<!-- end -->"
     page.write_text(before + text + after)
-    (DOCS / "bench.svg").write_text(plot(first))
+    (DOCS / "bench.svg").write_text(plot(results))
 
 
 def arguments() -> argparse.Namespace:
