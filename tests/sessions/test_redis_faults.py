@@ -163,13 +163,10 @@ async def test_when_nothing_was_heard_on_one_connection_no_older_one_is_used_aga
             return {line.split()[0] for line in server.ask("CLIENT", "LIST").splitlines() if "cmd=eval" in line}
 
         async def crowd() -> None:
-            """Commands that come while others are under way, so that one connection does not do."""
-            running = []
-            for n in range(200):
-                running.append(asyncio.create_task(load(store, SessionKey("a", "", str(n)))))
-                await asyncio.sleep(0)
-            await asyncio.gather(*running)
+            """Commands that come at once, so that one connection does not do."""
+            await asyncio.gather(*(load(store, SessionKey("a", "", str(n))) for n in range(200)))
 
+        await crowd()
         await crowd()
         before = connected()
         with server.paused():
