@@ -26,6 +26,7 @@ from uvicorn.config import STARTUP_FAILURE
 from gateway import logs
 from gateway.app import create_app
 from gateway.commands.load import CommandFailed, chosen_file, load
+from gateway.commands.together import Protocol
 from gateway.commands.workers import SAME_INTERRUPT, Supervisor
 from gateway.config import Config, ConfigError
 from gateway.errors import GatewayError
@@ -165,7 +166,7 @@ def settings(app: Litestar) -> uvicorn.Config:
     """How uvicorn runs the application."""
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=Protocol,
         loop="uvloop",
         ws="none",
         lifespan="on",
