@@ -61,10 +61,7 @@ class _Call:
 
 
 class _Line(asyncio.Protocol):
-    """One connection. `over` is called when no further command may go out on it, `silent` if nothing was heard on it.
-
-    `used`: it has answered before, so that it may have been stale when it fails.
-    """
+    """One connection. `over` hears that no further command may go out on it; `silent` if nothing was heard on it."""
 
     def __init__(self, connection: AbstractConnection, timeout: float, over: Callable[["_Line"], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -81,7 +78,6 @@ class _Line(asyncio.Protocol):
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._retired = False
-        self.used = False
         self.silent = False
 
     def __len__(self) -> int:
@@ -115,7 +111,6 @@ class _Line(asyncio.Protocol):
         except InvalidResponse as error:
             self.end(error)
             return
-        self.used = True
         self._since = self._loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -225,8 +220,8 @@ class Lanes:
     """Up to `size` connections to one server. Commands go out as they come, and replies come in their order.
 
     A caller that gives up disturbs nobody: its reply is read and dropped. A connection on which nothing is heard for
-    `timeout` seconds is closed. A command that was lost with a connection which had been in use, a stale one, is sent
-    again on another, and in the end on a new one: all of ours may be sent twice. When nothing was heard on one, the
+    `timeout` seconds is closed. A command that was lost with a connection which had been there before, a stale one, is
+    sent again on another, and in the end on a new one: all of ours may be sent twice. If nothing was heard on one, the
     others are not used any more either: by then the master may be another, and the old one back without knowing it.
 
     `durable` are those that wait for replicas, as `wait` says: connections of their own, so that nothing else waits
@@ -257,11 +252,11 @@ class Lanes:
 
     async def call(self, packed: bytes, count: int = 1) -> Any:  # noqa: ANN401 - Redis answers anything
         """The reply to the last of `count` packed commands."""
-        for _ in range(self._size + 1):
+        for _ in range(self._size + 2):
+            fresh = not self._lines
             line = await self._line()
-            stale = line.used
             reply = await line.ask(packed, count)
-            if not (stale and isinstance(reply, _Lost)):
+            if fresh or not isinstance(reply, _Lost):
                 break
         if isinstance(reply, Exception):
             raise reply

@@ -19,7 +19,7 @@ def test_the_examples_are_worked_out_by_the_pages_own_figures():
 def test_a_dearer_request_needs_more_workers():
     busy = EXAMPLES[-1]
     workers = int(answer(busy, KNOWN)[0])
-    assert int(answer(busy, KNOWN | {"whole": KNOWN["whole"] * 10})[0]) > workers
+    assert int(answer(busy, KNOWN | {"whole": KNOWN["whole"] * 100})[0]) > workers
     assert int(answer(replace(busy, rate=busy.rate * 2), KNOWN)[0]) > workers
 
 
