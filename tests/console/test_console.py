@@ -390,6 +390,7 @@ def test_hostile_text_is_formatted_in_no_time(visit: Visit, gateway: Seeded):
 
 
 def test_a_key_is_made_shown_once_and_revoked(visit: Visit, gateway: Seeded):
+    gateway.ask("by-atlas", "hello", key="key-a")
     page = visit("#/keys")
     expect(page.get_by_role("list", name="Keys in force")).to_contain_text("owner team-atlas")
     page.get_by_role("button", name="New key").click()
@@ -401,6 +402,7 @@ def test_a_key_is_made_shown_once_and_revoked(visit: Visit, gateway: Seeded):
     secret = shown.input_value()
     gateway.ask("by-partner", "hello", key=secret)
     page.get_by_role("button", name="Close").click()
+    expect(page.locator("dialog")).to_have_count(0)
     row = page.get_by_role("listitem", name="partner")
     expect(row).to_contain_text("gpt, opus")
     expect(row).to_contain_text("600 requests/min")
