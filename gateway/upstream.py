@@ -107,7 +107,6 @@ class Pieces:
     """A body as it comes."""
 
     def __init__(self, response: httpx.Response) -> None:
-        self._response = response
         self._body = aiter(cast("httpx.AsyncByteStream", response.stream))
         self.over = False
 

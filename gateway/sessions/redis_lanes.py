@@ -2,7 +2,7 @@
 
 redis-py connects: addresses, TLS, names and passwords, Sentinel's answers are its business. Then the connection is
 taken over by a protocol of ours that writes the commands of a moment and gives each reply to who waits for it, without
-a task, a lock or a timer a command; that is a third of the cost of redis-py's own reading and writing.
+a task, a lock or a timer a command.
 """
 
 import asyncio
