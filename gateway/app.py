@@ -60,10 +60,10 @@ from gateway.reload import Reloader
 from gateway.routing.table import Table
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.digest import Digests
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from gateway.sessions.memory import Memory
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.redis.connect import connect
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore

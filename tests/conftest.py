@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from gateway.sessions.store import SessionStore
 from tests.harness import Harness, gateway
 

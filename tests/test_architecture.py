@@ -37,6 +37,8 @@ LAYERS = [
         "gateway.credentials",
         "gateway.upstream",
         "gateway.metrics",
+        "gateway.journal",
+        "gateway.logs",
         "gateway.sessions",
         "gateway.traces",
         "gateway.watch",

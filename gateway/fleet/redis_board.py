@@ -15,7 +15,7 @@ from gateway.errors import Kind
 from gateway.fleet.board import SILENCE
 from gateway.routing.health import HIGHEST_LEVEL, MEMORY, MOST_PLACES, CoolDown, Failing, Place
 from gateway.routing.load import InFlight, added
-from gateway.sessions.redis_link import Link, Script, within
+from gateway.sessions.redis.link import Link, Script, within
 
 T = TypeVar("T")
 

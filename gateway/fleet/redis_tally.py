@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from gateway.config import KeyLimits
 from gateway.fleet.bucket import Taken
 from gateway.fleet.budget import Periods, budgets
-from gateway.sessions.redis_link import Link, Script, within
+from gateway.sessions.redis.link import Link, Script, within
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, TypeVar
 
 from gateway.ledger.ledger import Entries, Strikes
-from gateway.sessions.redis_link import Link, Script, within
+from gateway.sessions.redis.link import Link, Script, within
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from tests.harness import Harness, gateway
 from tests.scripted import Say
 

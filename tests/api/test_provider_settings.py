@@ -16,7 +16,7 @@ from gateway.app import create_app
 from gateway.config import ConfigError, parse
 from gateway.reload import Source
 from gateway.routing.table import Table
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from gateway.transport import Transport
 from tests.processes import provider
 from tests.transport.test_proxies import http_proxy, socks_proxy

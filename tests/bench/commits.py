@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from gateway.config import RedisSessions
 from gateway.conversation import Said
-from gateway.sessions.file import FileStore
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.file.store import FileStore
+from gateway.sessions.redis.connect import connect
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import Append, Patch, Session, SessionKey, SessionStore
 from tests.contract.making import LIMITS, ORIGIN, first, turn
 from tests.servers import Process, one

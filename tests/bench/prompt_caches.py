@@ -26,7 +26,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.app import create_app
 from gateway.config import parse
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 
 LEAST, STEP, LOOK_BACK, MARKS = 1024, 128, 20, 4
 WINDOW = 6000

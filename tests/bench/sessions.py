@@ -28,8 +28,8 @@ from gateway.app import create_app
 from gateway.config import parse
 from gateway.conversation import Origin, Said
 from gateway.sessions import codec
-from gateway.sessions.redis_index import Index
-from gateway.sessions.redis_lanes import Lanes
+from gateway.sessions.redis.index import Index
+from gateway.sessions.redis.lanes import Lanes
 from gateway.sessions.store import Mark, Pin, SessionKey, Turn
 from tests import servers
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from tests.chaos.mutations import HEADERS, bodies, seeds
 from tests.harness import Harness, gateway
 from tests.stateful.conftest import PROVIDERS

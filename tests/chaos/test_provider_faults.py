@@ -23,9 +23,9 @@ from prometheus_client import CollectorRegistry
 from gateway.app import create_app
 from gateway.config import RedisSessions, parse
 from gateway.metrics import Record
-from gateway.sessions.file import FileStore
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.file.store import FileStore
+from gateway.sessions.redis.connect import connect
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import SessionKey, SessionStore
 from tests import servers
 from tests.chaos.misbehaving import misbehaving, refusing, resetting

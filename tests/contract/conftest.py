@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from gateway.config import Encryption, EncryptionKey
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import Seal
 from gateway.sessions.store import SessionStore

@@ -11,9 +11,9 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from gateway.config import Duration, RedisSessions
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
-from gateway.sessions.redis_link import Link
+from gateway.sessions.redis.connect import connect
+from gateway.sessions.redis.link import Link
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import SessionStore
 from tests import servers
 from tests.contract.making import World

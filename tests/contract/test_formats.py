@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from gateway.config import Encryption, RedisSessions
 from gateway.errors import StoreError
 from gateway.sessions import codec
-from gateway.sessions.file import FileStore
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.file.store import FileStore
+from gateway.sessions.redis.connect import connect
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.sealing import Seal
 from gateway.sessions.store import FORMAT, SessionStore
 from tests.contract import format_1

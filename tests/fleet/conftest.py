@@ -11,7 +11,7 @@ from gateway.config import Duration, RedisSessions
 from gateway.fleet.board import Board
 from gateway.fleet.file_board import FileBoard
 from gateway.fleet.redis_board import RedisBoard
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.redis.connect import connect
 from tests import servers
 
 

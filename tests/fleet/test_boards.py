@@ -11,7 +11,7 @@ from gateway.errors import Kind, StoreUnavailable
 from gateway.fleet.board import Board
 from gateway.fleet.redis_board import RedisBoard
 from gateway.routing.health import Failing
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.redis.connect import connect
 from tests import servers
 
 PLACE = ("p", "p-1", "some/model*{x}")

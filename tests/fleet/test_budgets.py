@@ -19,7 +19,7 @@ from gateway.fleet.file_spending import FileSpending
 from gateway.fleet.limits import Limits, refusal
 from gateway.fleet.redis_tally import RedisTally
 from gateway.routing.prices import estimated
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.redis.connect import connect
 from tests import servers
 from tests.harness import Harness
 from tests.scripted import Say

@@ -11,7 +11,7 @@ import pytest
 from gateway.config import Duration, KeyLimits, RedisSessions
 from gateway.fleet.limits import Limits
 from gateway.fleet.redis_tally import RedisTally
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.redis.connect import connect
 from tests import servers
 from tests.harness import Harness
 from tests.scripted import Say

@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.config import Duration, RedisSessions
-from gateway.sessions.file import FileStore
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.file.store import FileStore
+from gateway.sessions.redis.connect import connect
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import SessionStore
 from tests import servers
 

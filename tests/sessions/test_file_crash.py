@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreError
-from gateway.sessions.file import FileStore
-from gateway.sessions.filelog import MAGIC
+from gateway.sessions.file.log import MAGIC
+from gateway.sessions.file.store import FileStore
 from gateway.sessions.store import Session, SessionKey
 from tests.contract.making import KEY, after, first, load, loaded, talk, texts
 
 WRITER = """
 import asyncio, sys
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from tests.contract.making import KEY, after, load, replace, LIMITS
 
 async def main():

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from gateway.config import ConfigError
 from gateway.errors import SessionLimit, StoreUnavailable
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from gateway.sessions.store import SessionKey
 from tests.contract.making import KEY, LIMITS, after, first, load, loaded, said, talk, texts
 

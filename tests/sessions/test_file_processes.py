@@ -4,12 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from tests.contract.making import KEY, LIMITS, first, loaded, replace
 
 WRITER = """
 import asyncio, sys
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from tests.contract.making import KEY, LIMITS, after, load, replace
 
 async def main():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from gateway.sessions.file import FileStore
+from gateway.sessions.file.store import FileStore
 from gateway.sessions.store import Reservation
 from tests.contract.making import KEY, first, texts
 

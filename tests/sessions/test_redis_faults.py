@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import StoreUnavailable
 from gateway.sessions.breaker import Breaker
-from gateway.sessions.redis import RedisStore
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import SessionKey
 from tests.contract.making import KEY, after, first, load, loaded, talk, texts
 from tests.servers import Process, free_port, one

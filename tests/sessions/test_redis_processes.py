@@ -4,15 +4,15 @@ import asyncio
 import sys
 from collections import Counter
 
-from gateway.sessions.redis import RedisStore
+from gateway.sessions.redis.store import RedisStore
 from tests.contract.making import KEY, first, loaded
 from tests.servers import Process
 
 WRITER = """
 import asyncio, sys
 from gateway.config import RedisSessions
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.redis.store import RedisStore
+from gateway.sessions.redis.connect import connect
 from tests.contract.making import KEY, first
 
 async def main(url, prefix, who):

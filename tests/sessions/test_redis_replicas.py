@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from gateway.config import ConfigError, Duration, RedisSessions, parse
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.redis.connect import connect
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import SessionKey
 from tests.contract.making import KEY, after, first, load, loaded, talk, texts
 from tests.servers import Process, cluster, servers, wait

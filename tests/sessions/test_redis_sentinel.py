@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import StoreUnavailable
 from gateway.sessions.breaker import Breaker
-from gateway.sessions.redis import RedisStore
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import Append
 from tests.contract.making import KEY, after, loaded, talk, texts
 from tests.servers import Trio, sentinels

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.errors import SessionGone, SessionLimit, StoreError, StoreUnavailable
-from gateway.sessions.redis import RedisStore
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import Session, SessionKey
 from tests.contract.making import KEY, LIMITS, after, first, load, loaded, talk, texts
 from tests.servers import Process, one

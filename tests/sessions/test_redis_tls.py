@@ -11,8 +11,8 @@ import trustme
 
 from gateway.config import Duration, RedisSessions
 from gateway.errors import StoreUnavailable
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.redis.connect import connect
+from gateway.sessions.redis.store import RedisStore
 from tests.contract.making import KEY, first, load, texts
 from tests.servers import free_port, wait
 

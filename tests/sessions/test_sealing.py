@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from gateway.config import Config, ConfigError, Encryption, EncryptionKey, parse
 from gateway.errors import StoreError
-from gateway.sessions.file import FileStore
-from gateway.sessions.redis import RedisStore
+from gateway.sessions.file.store import FileStore
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import MAGIC, Seal
 from gateway.sessions.store import Patch, SessionKey

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from gateway.config import Duration, RedisSessions
 from gateway.conversation import Origin
 from gateway.sessions import chains
-from gateway.sessions.file import FileStore
-from gateway.sessions.redis import RedisStore
-from gateway.sessions.redis_connect import connect
+from gateway.sessions.file.store import FileStore
+from gateway.sessions.redis.connect import connect
+from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import Append, Limits, Mark, Responded, SessionKey, SessionStore, Turn
 from tests.contract.making import said
 from tests.servers import Process, one

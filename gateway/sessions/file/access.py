@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.errors import SessionLimit, StoreError, StoreUnavailable
-from gateway.sessions.fileheld import tidy
-from gateway.sessions.filelog import Busy, Damaged, LogFile, Torn, set_aside
-from gateway.sessions.filesession import NeedsWrite, SessionFile
-from gateway.sessions.filetree import Tree, make_folder, tag_of
+from gateway.sessions.file.held import tidy
+from gateway.sessions.file.log import Busy, Damaged, LogFile, Torn, set_aside
+from gateway.sessions.file.session import NeedsWrite, SessionFile
+from gateway.sessions.file.tree import Tree, make_folder, tag_of
 from gateway.sessions.store import Head, SessionKey, Wanted
 
 T = TypeVar("T")

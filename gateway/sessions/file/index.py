@@ -13,7 +13,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from gateway.sessions.codec import FRESH, INCOMPLETE, UNCONFIRMED
-from gateway.sessions.filelog import BLOCK, Batch, Ref
+from gateway.sessions.file.log import BLOCK, Batch, Ref
 from gateway.sessions.store import Limits
 
 PER_BLOCK: Final = 16

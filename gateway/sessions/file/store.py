@@ -15,11 +15,12 @@ from typing import Final, Literal, Protocol, TypeVar
 from msgspec.structs import replace
 
 from gateway.errors import GatewayError, Kind, SessionGone, SessionTooLarge, StoreUnavailable
-from gateway.sessions import codec, fileheld
-from gateway.sessions.fileaccess import Access, Place
-from gateway.sessions.filelog import Busy
-from gateway.sessions.filesession import INLINE, Long, SessionFile
-from gateway.sessions.filetree import Tree
+from gateway.sessions import codec
+from gateway.sessions.file import held
+from gateway.sessions.file.access import Access, Place
+from gateway.sessions.file.log import Busy
+from gateway.sessions.file.session import INLINE, Long, SessionFile
+from gateway.sessions.file.tree import Tree
 from gateway.sessions.store import (
     ANY,
     Append,
@@ -104,9 +105,9 @@ class FileStore:
         def work(file: SessionFile) -> tuple[Appended, bool]:
             if append.reserved is None:
                 return file.append(key, append, turn, mark), file.wasteful
-            fileheld.fence(file, append)
+            held.fence(file, append)
             appended = file.append(key, append, turn, mark)
-            fileheld.release(file, append.token, append.reserved, stored=not append.turn.incomplete)
+            held.release(file, append.token, append.reserved, stored=not append.turn.incomplete)
             return appended, file.wasteful
 
         def stored(*, inline: bool) -> tuple[Appended, bool] | None:
@@ -133,7 +134,7 @@ class FileStore:
 
     async def delete(self, key: SessionKey) -> bool:
         def work(file: SessionFile) -> bool:
-            fileheld.forget(file)
+            held.forget(file)
             return file.delete(self._files.now() + self._tombstone)
 
         return await self._run(lambda **_: self._files.write(self._tree.path(key), work, create=True)) or False
@@ -154,16 +155,16 @@ class FileStore:
     # ------------------------------------------------------------ reservations
 
     async def reserve(self, key: SessionKey, reservation: Reservation) -> Reserved:
-        found = await self._held(key, lambda file: fileheld.reserve(file, reservation))
+        found = await self._held(key, lambda file: held.reserve(file, reservation))
         if found is None:
             raise StoreUnavailable("The session is locked by another process.")
         return found
 
     async def renew(self, key: SessionKey, reservation: Reservation) -> bool:
-        return await self._held(key, lambda file: fileheld.renew(file, reservation)) or False
+        return await self._held(key, lambda file: held.renew(file, reservation)) or False
 
     async def release(self, key: SessionKey, reservation: Reservation) -> None:
-        await self._held(key, lambda file: fileheld.release(file, reservation.holder, reservation))
+        await self._held(key, lambda file: held.release(file, reservation.holder, reservation))
 
     async def admit(self, key: SessionKey, limits: Limits) -> None:
         if limits.max_sessions:

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 from gateway.conversation import Said
 from gateway.errors import SessionChanged, SessionGone, StoreError
 from gateway.sessions import codec
-from gateway.sessions.filehead import after, patched
-from gateway.sessions.fileindex import Entry, Index, Turns
-from gateway.sessions.filelog import BLOCK, SAID, TURN, Batch, LogFile, Ref
+from gateway.sessions.file.head import after, patched
+from gateway.sessions.file.index import Entry, Index, Turns
+from gateway.sessions.file.log import BLOCK, SAID, TURN, Batch, LogFile, Ref
 from gateway.sessions.store import Append, Appended, Head, Mark, Patch, Session, SessionKey, Turn
 
 INLINE: Final = 64 << 10

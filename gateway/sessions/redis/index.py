@@ -17,8 +17,8 @@ from zlib import crc32
 from msgspec import Struct
 
 from gateway.errors import GatewayError, Kind
-from gateway.sessions.redis_lanes import FAILURES
-from gateway.sessions.redis_link import Link, Script
+from gateway.sessions.redis.lanes import FAILURES
+from gateway.sessions.redis.link import Link, Script
 from gateway.sessions.store import Limits, SessionKey
 
 REFRESH = 2.0

@@ -19,8 +19,8 @@ from gateway.errors import SessionBusy, SessionChanged, SessionGone, SessionLimi
 from gateway.sessions import codec
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.deadlines import Deadlines
-from gateway.sessions.redis_edit import STAGED, fields_of, patch_arguments
-from gateway.sessions.redis_fields import (
+from gateway.sessions.redis.edit import STAGED, fields_of, patch_arguments
+from gateway.sessions.redis.fields import (
     Window,
     append_arguments,
     load_arguments,
@@ -28,9 +28,9 @@ from gateway.sessions.redis_fields import (
     reserve_arguments,
     stored_token,
 )
-from gateway.sessions.redis_index import Entry, Index, read_cursor
-from gateway.sessions.redis_lanes import FAILURES
-from gateway.sessions.redis_link import Link, Script, unavailable
+from gateway.sessions.redis.index import Entry, Index, read_cursor
+from gateway.sessions.redis.lanes import FAILURES
+from gateway.sessions.redis.link import Link, Script, unavailable
 from gateway.sessions.store import (
     ANY,
     OUTCOMES,

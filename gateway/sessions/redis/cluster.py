@@ -13,7 +13,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisCluste
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from gateway.sessions.redis_lanes import FAILURES, Lanes, pack
+from gateway.sessions.redis.lanes import FAILURES, Lanes, pack
 
 Address = tuple[str, int]
 

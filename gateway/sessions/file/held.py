@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.errors import SessionBusy
-from gateway.sessions.filesession import SessionFile
+from gateway.sessions.file.session import SessionFile
 from gateway.sessions.store import Append, Reservation, Reserved
 
 SUFFIX: Final = ".held"

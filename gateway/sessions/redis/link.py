@@ -23,13 +23,13 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import StoreUnavailable
-from gateway.sessions.redis_lanes import FAILURES, Lanes, pack
+from gateway.sessions.redis.lanes import FAILURES, Lanes, pack
 
 T = TypeVar("T")
 
 
 class Link(Protocol):
-    """A way to Redis. Raises redis_lanes.FAILURES; limits of time beyond those of one connection are the caller's."""
+    """A way to Redis. Raises lanes.FAILURES; limits of time beyond those of one connection are the caller's."""
 
     async def call(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 - Redis answers anything
         """One command about `key`, which chooses the server."""

@@ -15,9 +15,9 @@ from redis.asyncio.sentinel import SentinelManagedSSLConnection as SentinelTLS
 from redis.backoff import NoBackoff
 
 from gateway.config import RedisSessions
-from gateway.sessions.redis_cluster import Address, Cluster
-from gateway.sessions.redis_lanes import Lanes, Wait
-from gateway.sessions.redis_link import Link, Server
+from gateway.sessions.redis.cluster import Address, Cluster
+from gateway.sessions.redis.lanes import Lanes, Wait
+from gateway.sessions.redis.link import Link, Server
 
 
 def connect(settings: RedisSessions, short: Callable[[], None] = lambda: None) -> Link:

@@ -1,0 +1,1 @@
+"""Sessions in files of one machine."""
