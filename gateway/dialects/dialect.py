@@ -118,6 +118,8 @@ class Dialect(Protocol):
     NAME: str
     FORWARDED_HEADERS: frozenset[str]
     """Lower-case names of client headers that go up to a provider of the same dialect."""
+    JOINABLE: bool
+    """Whether `splice` looks at no message without SIGNATURE_MARK, so that several may be given to it as one."""
     COUNTING: Counting | None
     """How tokens are counted, where the vendor has an endpoint for it."""
 

@@ -97,7 +97,9 @@ def splice(
     """
     fields = dict(request.fields)
     fields["model"] = Raw(encode(model))
-    if system is not None or messages is not None:
+    if system is not None and messages is not None:
+        fields["messages"] = Raw(_joined((*system, *messages)))
+    elif system is not None or messages is not None:
         own = spoken(request)
         whole = [*(own.system if system is None else system), *(own.messages if messages is None else messages)]
         fields["messages"] = Raw(_joined(whole))

@@ -87,7 +87,10 @@ class FileStore:
 
     # ------------------------------------------------------------ one session
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+    async def load(
+        self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
+    ) -> Session | None:
+        del known  # it is near enough
         return await self._read(key, lambda file: file.load(turns=turns, marks=marks, keep=keep, below=below))
 
     async def head(self, key: SessionKey) -> Head | None:

@@ -63,19 +63,17 @@ class Script:
 
     async def run(self, link: Link, keys: tuple[str, ...], *args: str | bytes | float) -> Any:  # noqa: ANN401
         """Its result. A server that does not know the script (restarted, failed over, flushed) is given it."""
-        return await self._run(link.call, keys, args)
+        try:
+            return await link.call(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await link.call(keys[0], "EVAL", self.source, len(keys), *keys, *args)
 
     async def write(self, link: Link, keys: tuple[str, ...], *args: str | bytes | float) -> Any:  # noqa: ANN401
         """The same, as `Link.write`."""
-        return await self._run(link.write, keys, args)
-
-    async def _run(
-        self, call: Callable[..., Awaitable[Any]], keys: tuple[str, ...], args: tuple[str | bytes | float, ...]
-    ) -> Any:  # noqa: ANN401
         try:
-            return await call(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
+            return await link.write(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await call(keys[0], "EVAL", self.source, len(keys), *keys, *args)
+            return await link.write(keys[0], "EVAL", self.source, len(keys), *keys, *args)
 
 
 def unavailable(exc: BaseException) -> StoreUnavailable:

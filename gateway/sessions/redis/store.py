@@ -91,8 +91,11 @@ class RedisStore:
 
     # ------------------------------------------------------------ turns
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
-        return await self._within(self._read, key, Window(turns=turns, below=below, marks=marks, keep=keep))
+    async def load(
+        self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
+    ) -> Session | None:
+        window = Window(turns=turns, below=below, marks=marks, keep=keep)
+        return await self._within(self._read, key, window, known if known and window.is_in(known) else None)
 
     async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
         first = max(first, 1)
@@ -266,11 +269,11 @@ class RedisStore:
 
     # ------------------------------------------------------------ steps
 
-    async def _read(self, key: SessionKey, window: Window) -> Session | None:
+    async def _read(self, key: SessionKey, window: Window, known: Session | None = None) -> Session | None:
         """The head and the turns of a window, in as many calls as their bytes need."""
         name = self._key(key.tag)
         for _ in range(_ROUNDS):
-            got = await self._part(name, window)
+            got = await self._part(name, window, known)
             if got is None:
                 return None
             session, _ = got
@@ -294,10 +297,10 @@ class RedisStore:
             session = replace(session, marks=marks, turns=turns)
         return session
 
-    async def _part(self, name: str, window: Window) -> tuple[Session, int] | None:
+    async def _part(self, name: str, window: Window, known: Session | None = None) -> tuple[Session, int] | None:
         """One call's worth, and the revision at which turns were replaced last."""
-        reply = await self._load.run(self._link, (name,), *load_arguments(window))
-        return read_session(reply) if reply is not None else None
+        reply = await self._load.run(self._link, (name,), *load_arguments(window, known))
+        return read_session(reply, window, known) if reply is not None else None
 
     async def _put(
         self, key: SessionKey, append: Append, turn: bytes, mark: bytes
