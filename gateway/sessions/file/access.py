@@ -188,7 +188,7 @@ class Access:
             self.torn += 1
             _LOG.warning("An unfinished write at the end of the session file %s was dropped.", log.path)
         file = SessionFile(log, self.now(), write=write, inline=inline)
-        if file.head is not None and file.head.key.tag != tag_of(log.path):
+        if file.head is not None and self._tree.path(file.head.key) != log.path:
             raise log.damaged()
         return file
 

@@ -21,7 +21,8 @@ STEP: Final = 8
 _STRIDES: Final = tuple(STEP * 4**level for level in range(6))
 
 _PLACE = struct.Struct("<QIQ")
-_BACK = struct.Struct("<Q" + "QI" * len(_STRIDES))
+_REF = struct.Struct("<QI")
+_LAST = struct.Struct("<Q")
 
 
 class Entry(Struct, frozen=True, gc=False, array_like=True):
@@ -39,7 +40,7 @@ class Entry(Struct, frozen=True, gc=False, array_like=True):
     @property
     def ref(self) -> Ref:
         """Where the turn is."""
-        return Ref(*_PLACE.unpack(self.place)[:2])
+        return Ref._make(_REF.unpack_from(self.place))
 
     @property
     def revision(self) -> int:
@@ -63,24 +64,38 @@ class Entry(Struct, frozen=True, gc=False, array_like=True):
         return replace(self, mark=self.mark[:1] + bytes([flags]) + self.mark[2:])
 
 
-class Block(NamedTuple):
-    """Turns up to `last`, and where earlier blocks are, one for each stride (NOWHERE if there is none)."""
+def refs(entries: list[Entry]) -> list[Ref]:
+    """Where turns are."""
+    places = b"".join([entry.place for entry in entries])
+    return [Ref(offset, length) for offset, length, _ in _PLACE.iter_unpack(places)]
 
+
+class Block(NamedTuple):
+    """Turns `first` to `last`, and where earlier blocks are, one for each stride, packed (NOWHERE if there is none)."""
+
+    first: int
     last: int
-    back: tuple[Ref, ...]
+    back: bytes
     entries: list[Entry]
 
-    @property
-    def first(self) -> int:
-        """Its oldest turn."""
-        return self.last - len(self.entries) + 1
+    def leap(self, number: int) -> Ref | None:
+        """The earliest block that is known here and holds turn `number` or later ones."""
+        for level in range(len(_STRIDES) - 1, -1, -1):
+            if (self.last - 1) // _STRIDES[level] * _STRIDES[level] >= number:
+                ref = Ref._make(_REF.unpack_from(self.back, level * _REF.size))
+                if ref != NOWHERE:
+                    return ref
+        return None
 
 
 class Looked(NamedTuple):
     """How far places to cut were looked for: none is behind the first turn and before `until`; their bytes."""
 
-    until: int = 0
-    size: int = 0
+    until: int
+    size: int
+
+
+NOT_LOOKED: Final = Looked(0, 0)
 
 
 class Place(NamedTuple):
@@ -88,13 +103,14 @@ class Place(NamedTuple):
 
     block: Ref = NOWHERE
     flags: Ref = NOWHERE
-    looked: Looked = Looked()
+    looked: Looked = NOT_LOOKED
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _ENTRIES = msgspec.msgpack.Decoder(list[Entry])
 _FLAGS = msgspec.msgpack.Decoder(dict[int, bool])
-_NO_BACK = (NOWHERE,) * len(_STRIDES)
+_NO_BACK = _REF.pack(*NOWHERE) * len(_STRIDES)
+_HEAD = _LAST.size + len(_NO_BACK)
 
 
 class Turns:
@@ -113,7 +129,7 @@ class Turns:
     def anew(cls, log: LogFile, last: int, entries: list[Entry]) -> Self:
         """Turns that no block holds yet, up to `last`."""
         turns = cls(log, Place())
-        turns._place, turns._newest = None, Block(last, _NO_BACK, entries)
+        turns._place, turns._newest = None, Block(last - len(entries) + 1, last, _NO_BACK, entries)
         return turns
 
     @property
@@ -159,13 +175,12 @@ class Turns:
 
     def add(self, entry: Entry, batch: Batch) -> None:
         """One more turn behind all others."""
-        newest = self.newest
-        number, back, entries = newest.last + 1, newest.back, newest.entries[1 - STEP :]
-        if newest.last % STEP == 0 and entries:
-            place = self._stored(batch)
-            at = zip(_STRIDES, back, strict=True)
-            back = tuple(place if newest.last % stride == 0 else ref for stride, ref in at)
-        self._place, self._newest = None, Block(number, back, [*entries, entry])
+        first, last, back, entries = self.newest
+        entries = [*entries[1 - STEP :], entry]
+        if last % STEP == 0 and first <= last:
+            levels = sum(last % stride == 0 for stride in _STRIDES)
+            back = _REF.pack(*self._stored(batch)) * levels + back[levels * _REF.size :]
+        self._place, self._newest = None, Block(last + 2 - len(entries), last + 1, back, entries)
 
     def flag(self, number: int, *, unconfirmed: bool) -> None:
         """Set or clear a turn's flag."""
@@ -178,17 +193,18 @@ class Turns:
         dropped = sum(entry.ref.length for entry in self.span(number, block.last + 1))
         entries = self.span(max(first, number - STEP), number)
         place = self._place
-        while (ref := _leap(block, number - 1)) is not None:  # the first block of all behind knows what is before
+        while (ref := block.leap(number - 1)) is not None:  # the first block of all behind knows what is before
             block, place = self._block(ref), ref
         if block.last == number - 1:
             self._place, self._newest = place, block
         else:
-            self._place, self._newest = None, Block(number - 1, block.back if entries else _NO_BACK, entries)
+            back = block.back if entries else _NO_BACK
+            self._place, self._newest = None, Block(number - len(entries), number - 1, back, entries)
         for flagged in [flagged for flagged in self.flags if flagged >= number]:
             del self.flags[flagged]
             self._flagged = None
         if self._looked.until > number:
-            self._looked = Looked()
+            self._looked = NOT_LOOKED
         return dropped
 
     def cut(self, first: int, size: int, limits: Limits) -> tuple[int, int]:
@@ -207,7 +223,7 @@ class Turns:
                 best = at, size - passed
             passed += entry.ref.length
             at += 1
-        self._looked = Looked() if best[0] > first else Looked(at, passed)
+        self._looked = NOT_LOOKED if best[0] > first else Looked(at, passed)
         return best
 
     def commit(self, batch: Batch, first: int) -> Place:
@@ -219,30 +235,21 @@ class Turns:
 
     def _stored(self, batch: Batch) -> Ref:
         if self._place is None:
-            last, back, entries = self.newest
-            numbers = [number for ref in back for number in ref]
-            self._place = batch.add(INDEX, _BACK.pack(last, *numbers) + _ENCODER.encode(entries))
+            _, last, back, entries = self.newest
+            self._place = batch.add(INDEX, _LAST.pack(last) + back + _ENCODER.encode(entries))
         return self._place
 
     def _holding(self, number: int, block: Block) -> Block:
         """The block that holds turn `number`, from a block that holds it or later ones."""
         while number < block.first:
-            block = self._block(_leap(block, number) or NOWHERE)
+            block = self._block(block.leap(number) or NOWHERE)
         return block
 
     def _block(self, ref: Ref) -> Block:
         block = self._known.get(ref)
         if block is None:
             data = self._log.read(INDEX, [ref])[0]
-            last, *back = _BACK.unpack_from(data)
-            refs = tuple(map(Ref, back[::2], back[1::2]))
-            block = self._known[ref] = Block(last, refs, _ENTRIES.decode(data[_BACK.size :]))
+            (last,) = _LAST.unpack_from(data)
+            entries = _ENTRIES.decode(memoryview(data)[_HEAD:])
+            block = self._known[ref] = Block(last - len(entries) + 1, last, data[_LAST.size : _HEAD], entries)
         return block
-
-
-def _leap(block: Block, number: int) -> Ref | None:
-    """The earliest block that is known to `block` and holds turn `number` or later ones."""
-    for stride, ref in zip(reversed(_STRIDES), reversed(block.back), strict=True):
-        if ref != NOWHERE and (block.last - 1) // stride * stride >= number:
-            return ref
-    return None

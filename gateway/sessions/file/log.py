@@ -12,7 +12,7 @@ Version 1 has the same frames with other content (see old.py). It is read for ev
 import fcntl
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 from zlib import crc32
@@ -30,13 +30,14 @@ SAID: Final = b"p"
 
 _HEAD = MAGIC + VERSION
 _START = len(_HEAD) + 8
-_HEADER = struct.Struct("<cII")
 _ABOUT = struct.Struct("<cI")
 _CHECKSUM = struct.Struct("<I")
+_HEADER = struct.Struct("<cII")
 _FOOTER = struct.Struct("<I4s")
 _END = b"\xffEOC"
 _TAIL = 4096
 _GAP = 16 << 10
+_READ = 64 << 10
 
 
 class Busy(Exception):
@@ -95,8 +96,7 @@ class Batch:
     def add(self, kind: bytes, payload: bytes) -> Ref:
         """One more frame."""
         ref = Ref(self.end, len(payload))
-        about = _ABOUT.pack(kind, len(payload))
-        self._parts += (about, _CHECKSUM.pack(crc32(payload, crc32(about, self._seed))), payload)
+        self._parts += (_header(self._seed, kind, payload), payload)
         self.end = ref.end
         return ref
 
@@ -145,17 +145,21 @@ class LogFile:
         os.close(self._fd)
 
     def read(self, kind: bytes, refs: Iterable[Ref]) -> list[bytes]:
-        """The payloads of frames of one kind, in the order asked; neighbours are read together."""
-        order = list(refs)
-        found: dict[int, bytes] = {}
-        for group in _neighbours(sorted(set(order))):
+        """The payloads of frames of one kind, in the order asked."""
+        return [payload for part in self.parts(kind, refs) for payload in part]
+
+    def parts(self, kind: bytes, refs: Iterable[Ref]) -> Iterator[list[bytes]]:
+        """The same in lists: what is read together, neighbours up to some size."""
+        for group in _neighbours(refs):
             data, start = self._bytes(group[0].offset, group[-1].end)
-            for ref in group:
-                payload = _payload(data, ref.offset - start, self._seed, kind)
-                if payload is None or len(payload) != ref.length:
+            found = []
+            for offset, length in group:
+                begin = offset - start + _HEADER.size
+                payload = data[begin : begin + length]
+                if data[offset - start : begin] != _header(self._seed, kind, payload):
                     raise self.damaged()
-                found[ref.offset] = payload
-        return [found[ref.offset] for ref in order]
+                found.append(payload)
+            yield found
 
     def batch(self) -> Batch:
         """An empty batch that goes to the end of this file. Raises OldFormat."""
@@ -228,7 +232,8 @@ class LogFile:
         if place < _START:
             return None
         data, start = self._bytes(place, end)
-        return _payload(data, place - start, self._seed, STATE)
+        found = _frame(data, place - start, self._seed)
+        return found[1] if found is not None and found[0] == STATE else None
 
     def _recover(self, data: bytes, *, write: bool) -> None:
         self._tail = b""
@@ -275,23 +280,28 @@ def _open_locked(path: str, *, write: bool, create: bool) -> tuple[int, int]:
         os.close(fd)  # deleted or rewritten between open and lock: the path has another file now
 
 
-def _payload(data: bytes, place: int, seed: int, kind: bytes | None) -> bytes | None:
-    """The payload of the frame at `place`, None if there is no such frame or not all of it."""
+def _header(seed: int, kind: bytes, payload: bytes) -> bytes:
+    """What stands before a payload."""
+    about = _ABOUT.pack(kind, len(payload))
+    return about + _CHECKSUM.pack(crc32(payload, crc32(about, seed)))
+
+
+def _frame(data: bytes, place: int, seed: int) -> tuple[bytes, bytes] | None:
+    """Kind and payload of the frame at `place`, None if there is none or not all of it."""
     begin = place + _HEADER.size
     if begin > len(data):
         return None
-    found, length, checksum = _HEADER.unpack_from(data, place)
+    kind, length, _ = _HEADER.unpack_from(data, place)
     payload = data[begin : begin + length]
-    whole = len(payload) == length and (kind is None or found == kind)
-    about = data[place : place + _ABOUT.size]
-    return payload if whole and crc32(payload, crc32(about, seed)) == checksum else None
+    return (kind, payload) if data[place:begin] == _header(seed, kind, payload) else None
 
 
 def _replay(data: bytes, seed: int) -> tuple[int, bytes | None, int]:
     """The end of the last commit and its state; how far the frames are whole."""
     place, end, state = _START, 0, None
-    while (payload := _payload(data, place, seed, None)) is not None:
-        kind, place = data[place : place + 1], place + _HEADER.size + len(payload)
+    while (frame := _frame(data, place, seed)) is not None:
+        kind, payload = frame
+        place += _HEADER.size + len(payload)
         if kind == STATE:
             if data[place : place + _FOOTER.size] != _FOOTER.pack(len(payload), _END):
                 break
@@ -307,18 +317,22 @@ def _commit_after(data: bytes, place: int, seed: int) -> bool:
         footer = mark + len(_END) - _FOOTER.size
         (length, _) = _FOOTER.unpack_from(data, footer)
         begin = footer - length - _HEADER.size
-        if begin >= _START and _payload(data[:footer], begin, seed, STATE) is not None:
+        if begin >= _START and (frame := _frame(data[:footer], begin, seed)) is not None and frame[0] == STATE:
             return True
         mark = data.find(_END, mark + 1)
     return False
 
 
-def _neighbours(refs: list[Ref]) -> list[list[Ref]]:
-    """Frames close enough together that one read is cheaper than two."""
+def _neighbours(refs: Iterable[Ref]) -> list[list[Ref]]:
+    """Frames in the order given, those together that are so close behind each other that one read is cheaper."""
     groups: list[list[Ref]] = []
+    start, end = 0, -_GAP
     for ref in refs:
-        if groups and ref.offset - groups[-1][-1].end < _GAP:
+        offset, length = ref
+        if 0 <= offset - end < _GAP and offset - start < _READ:
             groups[-1].append(ref)
         else:
             groups.append([ref])
+            start = offset
+        end = offset + _HEADER.size + length
     return groups

@@ -17,7 +17,7 @@ from gateway.errors import SessionChanged, SessionGone, StoreError
 from gateway.sessions import codec
 from gateway.sessions.file import old, state
 from gateway.sessions.file.head import after, patched
-from gateway.sessions.file.index import Entry, Turns
+from gateway.sessions.file.index import Entry, Turns, refs
 from gateway.sessions.file.log import SAID, TURN, Batch, LogFile
 from gateway.sessions.file.state import SaidRef, State
 from gateway.sessions.store import Append, Appended, Head, Patch, Session, SessionKey, Turn
@@ -26,9 +26,9 @@ INLINE: Final = 64 << 10
 """More bytes than this are not written on the event loop."""
 
 _INLINE_COST: Final = 300
-_TURN_COST: Final = 7
-_MARK_COST: Final = 2.5
-_KILOBYTE_COST: Final = 1
+_TURN_COST: Final = 3
+_MARK_COST: Final = 1
+_KILOBYTE_COST: Final = 0.5
 
 _WORTH: Final = 128 << 10
 _COMMIT: Final = 1500
@@ -276,8 +276,10 @@ class SessionFile:
         return replace(head, **said)
 
     def _read(self, entries: list[Entry], first: int) -> dict[int, Turn]:
-        stored = self.log.read(TURN, [entry.ref for entry in entries])
-        return dict(enumerate(self._sound(codec.decode_turns, stored), first))
+        turns: list[Turn] = []
+        for part in self.log.parts(TURN, refs(entries)):
+            turns += self._sound(codec.decode_turns, part)
+        return dict(enumerate(turns, first))
 
     def _span(self, first: int, end: int) -> list[Entry]:
         return self._sound(self._turns.span, first, end)

@@ -1,14 +1,14 @@
 """What a commit says of a session, as bytes: numbers in a fixed width, so that they do not grow with the session."""
 
 import struct
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import astuple
 
 from gateway.conversation import Origin, Usage
-from gateway.sessions.file.index import Looked, Place
+from gateway.sessions.file.index import NOT_LOOKED, Looked, Place
 from gateway.sessions.file.log import NOWHERE, Ref
 from gateway.sessions.store import Head, Pin, SessionKey, Totals
 
@@ -50,13 +50,12 @@ class _Who(Struct, frozen=True, array_like=True):
 
 
 _GONE = struct.Struct("<2q")
-_PLACE = struct.Struct("<6Q")
-_SAID = struct.Struct("<" + "QI16s" * len(SAID))
-_HEAD = struct.Struct("<9q?8qd")
-_WHO = _PLACE.size + _SAID.size + _HEAD.size
+_NUMBERS = struct.Struct("<" + "QIQI2Q" + "QI16s" * len(SAID) + "9q?8qd")
+_SAID_AT = tuple((name, 6 + 3 * place) for place, name in enumerate(SAID))
+_HEAD_AT = 6 + 3 * len(SAID)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Who)
-_NOTHING = SaidRef(NOWHERE, b"")
+_NOTHING = (0, 0, b"")
 
 
 def encode(state: State) -> bytes:
@@ -64,11 +63,18 @@ def encode(state: State) -> bytes:
     head = state.head
     if head is None:
         return _GONE.pack(state.gone, state.deleted)
-    key = head.key
+    block, flags, looked = state.place
+    key, said, totals = head.key, state.said, head.totals
+    numbers: list[Any] = [*block, *flags, *looked]
+    for name in SAID:
+        where = said.get(name)
+        numbers += (*where.ref, where.digest) if where else _NOTHING
+    numbers += (
+        head.revision, head.first, head.next, head.created, head.updated, head.expires, head.size, head.cut, head.kept,
+        head.resends, totals.turns, totals.messages, totals.unpriced, *astuple(totals.usage), totals.cost,
+    )  # fmt: skip
     who = _Who(key.owner, key.user, key.id, head.generation, head.pin, head.last, bytes(head.context))
-    said = [part for name in SAID for ref, digest in (state.said.get(name, _NOTHING),) for part in (*ref, digest)]
-    place = (*state.place.block, *state.place.flags, *state.place.looked)
-    return _PLACE.pack(*place) + _SAID.pack(*said) + _numbers(head) + _ENCODER.encode(who)
+    return _packed(numbers) + _ENCODER.encode(who)
 
 
 def decode(data: bytes) -> State:
@@ -76,35 +82,29 @@ def decode(data: bytes) -> State:
     if len(data) == _GONE.size:
         gone, deleted = _GONE.unpack(data)
         return State(gone=gone, deleted=deleted)
-    offset, length, flags, flags_length, until, size = _PLACE.unpack_from(data)
-    place = Place(Ref(offset, length), Ref(flags, flags_length), Looked(until, size))
-    parts = _SAID.unpack_from(data, _PLACE.size)
-    said = {
-        name: SaidRef(Ref(parts[at], parts[at + 1]), parts[at + 2])
-        for name, at in zip(SAID, range(0, len(parts), 3), strict=True)
-        if parts[at]
-    }
-    return State(_head(data), said, place)
+    numbers = _NUMBERS.unpack_from(data)
+    offset, length, flags, flags_length, until, passed = numbers[:6]
+    place = Place(
+        Ref(offset, length),
+        Ref(flags, flags_length) if flags else NOWHERE,
+        Looked(until, passed) if until else NOT_LOOKED,
+    )
+    said = {name: SaidRef(Ref(numbers[at], numbers[at + 1]), numbers[at + 2]) for name, at in _SAID_AT if numbers[at]}
+    return State(_head(numbers[_HEAD_AT:], _DECODER.decode(memoryview(data)[_NUMBERS.size :])), said, place)
 
 
-def _numbers(head: Head) -> bytes:
-    totals = head.totals
-    numbers = (
-        head.revision, head.first, head.next, head.created, head.updated, head.expires, head.size, head.cut, head.kept,
-        head.resends, totals.turns, totals.messages, totals.unpriced, *astuple(totals.usage), totals.cost,
-    )  # fmt: skip
+def _packed(numbers: list[Any]) -> bytes:
     try:
-        return _HEAD.pack(*numbers)
+        return _NUMBERS.pack(*numbers)
     except struct.error:  # some provider's counts have no bound
-        return _HEAD.pack(*(max(-MOST, min(number, MOST)) for number in numbers))
+        return _NUMBERS.pack(*(max(-MOST, min(n, MOST)) if isinstance(n, int) else n for n in numbers))
 
 
-def _head(data: bytes) -> Head:
-    who = _DECODER.decode(data[_WHO:])
+def _head(numbers: tuple[Any, ...], who: _Who) -> Head:
     (
         revision, first, following, created, updated, expires, size, cut, kept,
         resends, turns, messages, unpriced, *usage, cost,
-    ) = _HEAD.unpack_from(data, _PLACE.size + _SAID.size)  # fmt: skip
+    ) = numbers  # fmt: skip
     return Head(
         key=SessionKey(who.owner, who.user, who.id),
         generation=who.generation,
