@@ -34,7 +34,7 @@ async def files(_: pytest.FixtureRequest, directory: Path, newer: bool) -> Async
     root.chmod(0o700)
     if newer:
         for path in root.rglob("*.log"):
-            path.write_bytes(path.read_bytes().replace(b"gwlog\r\n\x01", b"gwlog\r\n\x02"))
+            path.write_bytes(path.read_bytes().replace(b"gwlog\r\n\x01", b"gwlog\r\n\x03"))
     store = FileStore(str(root), clock=lambda: NOW + 1)
     yield store
     await store.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreError
-from gateway.sessions.file.log import MAGIC
+from gateway.sessions.file.log import MAGIC, VERSION
 from gateway.sessions.file.store import FileStore
 from gateway.sessions.store import Session, SessionKey
 from tests.contract.making import KEY, after, first, load, loaded, talk, texts
@@ -191,7 +191,7 @@ async def test_a_session_of_a_newer_version_is_refused_and_left_alone(store: Fil
     await talk(store, "one")
     await talk(store, "two", key=SessionKey("acme", "", "other"))
     path = file_of(store)
-    newer = path.read_bytes().replace(MAGIC + b"\x01", MAGIC + b"\x02")
+    newer = path.read_bytes().replace(MAGIC + VERSION, MAGIC + bytes([VERSION[0] + 1]))
     path.write_bytes(newer)
     for attempt in (load(store), store.head(KEY), store.append(KEY, first()), store.flag(KEY, 1, "", unconfirmed=True)):
         with pytest.raises(StoreError, match="newer version"):

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 
 from gateway.errors import SessionLimit, StoreError, StoreUnavailable
 from gateway.sessions.file.held import tidy
-from gateway.sessions.file.log import Busy, Damaged, LogFile, Torn, set_aside
-from gateway.sessions.file.session import NeedsWrite, SessionFile
+from gateway.sessions.file.log import Busy, Damaged, LogFile, OldFormat, Torn, set_aside
+from gateway.sessions.file.session import Long, NeedsWrite, SessionFile
 from gateway.sessions.file.tree import Tree, make_folder, tag_of
 from gateway.sessions.store import Head, SessionKey, Wanted
 
@@ -76,6 +76,10 @@ class Access:
                 if not create:
                     return None
                 make_folder(path)
+            except OldFormat:
+                if inline:
+                    raise Long from None
+                self.write(path, SessionFile.rewrite)
             except Damaged as exc:
                 self._set_aside(path, exc)
         raise Busy
@@ -184,7 +188,7 @@ class Access:
             self.torn += 1
             _LOG.warning("An unfinished write at the end of the session file %s was dropped.", log.path)
         file = SessionFile(log, self.now(), write=write, inline=inline)
-        if file.head is not None and file.head.key.tag != tag_of(log.path):
+        if file.head is not None and self._tree.path(file.head.key) != log.path:
             raise log.damaged()
         return file
 

@@ -1,32 +1,52 @@
 """Which turns a session's file holds, and where.
 
-The newest turns are listed in the state itself. Whenever there are BLOCK of them they move to a block of their own,
-which is written once; the state then holds only the block's place. So a commit writes little, however long the
-session is, and a load reads the blocks it needs.
+Each turn is stored with a block: the entries of the newest STEP turns, itself included, and where the blocks of some
+earlier turns are, at strides that grow by the power: the newest turn before it that 8 divides, that 32 divides, 128,
+and so on. All numbers have a fixed width. So a commit writes the same at the tenth turn and at the thousandth, a walk
+back reads every eighth block, and any turn is found in a few leaps.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final
+import struct
+from typing import Final, NamedTuple, Self
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.sessions.codec import FRESH, INCOMPLETE, UNCONFIRMED
-from gateway.sessions.file.log import BLOCK, Batch, Ref
+from gateway.sessions.file.log import FLAGS, INDEX, NOWHERE, Batch, LogFile, Ref
 from gateway.sessions.store import Limits
 
-PER_BLOCK: Final = 16
+STEP: Final = 8
+_STRIDES: Final = tuple(STEP * 4**level for level in range(6))
+
+_PLACE = struct.Struct("<QIQ")
+_REF = struct.Struct("<QI")
+_LAST = struct.Struct("<Q")
 
 
-class Entry(Struct, frozen=True, array_like=True):
-    """One turn: its number, the append that made it, where it is, the session's revision then, its encoded mark."""
+class Entry(Struct, frozen=True, gc=False, array_like=True):
+    """One turn: where it is and the session's revision then, packed; the append that made it; its encoded mark."""
 
-    number: int
+    place: bytes
     token: str
-    ref: Ref
-    revision: int
     mark: bytes
+
+    @classmethod
+    def of(cls, ref: Ref, token: str, revision: int, mark: bytes) -> Self:
+        """A turn's entry."""
+        return cls(_PLACE.pack(*ref, revision), token, mark)
+
+    @property
+    def ref(self) -> Ref:
+        """Where the turn is."""
+        return Ref._make(_REF.unpack_from(self.place))
+
+    @property
+    def revision(self) -> int:
+        """The session's, once it was stored."""
+        revision: int = _PLACE.unpack(self.place)[2]
+        return revision
 
     @property
     def fresh(self) -> bool:
@@ -44,159 +64,192 @@ class Entry(Struct, frozen=True, array_like=True):
         return replace(self, mark=self.mark[:1] + bytes([flags]) + self.mark[2:])
 
 
-class Block(Struct, frozen=True, array_like=True):
-    """Where the entries of turns `first` to `last` are; `size` of their turns, `fresh` if any of them is."""
+def refs(entries: list[Entry]) -> list[Ref]:
+    """Where turns are."""
+    places = b"".join([entry.place for entry in entries])
+    return [Ref(offset, length) for offset, length, _ in _PLACE.iter_unpack(places)]
+
+
+class Block(NamedTuple):
+    """Turns `first` to `last`, and where earlier blocks are, one for each stride, packed (NOWHERE if there is none)."""
 
     first: int
     last: int
-    ref: Ref
+    back: bytes
+    entries: list[Entry]
+
+    def leap(self, number: int) -> Ref | None:
+        """The earliest block that is known here and holds turn `number` or later ones."""
+        for level in range(len(_STRIDES) - 1, -1, -1):
+            if (self.last - 1) // _STRIDES[level] * _STRIDES[level] >= number:
+                ref = Ref._make(_REF.unpack_from(self.back, level * _REF.size))
+                if ref != NOWHERE:
+                    return ref
+        return None
+
+
+class Looked(NamedTuple):
+    """How far places to cut were looked for: none is behind the first turn and before `until`; their bytes."""
+
+    until: int
     size: int
-    fresh: bool
+
+
+NOT_LOOKED: Final = Looked(0, 0)
+
+
+class Place(NamedTuple):
+    """Where the index of a commit is."""
+
+    block: Ref = NOWHERE
+    flags: Ref = NOWHERE
+    looked: Looked = NOT_LOOKED
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _ENTRIES = msgspec.msgpack.Decoder(list[Entry])
-_BLOCKS = msgspec.msgpack.Decoder(list[Block])
-
-
-class Index(Struct, array_like=True):
-    """Turns by number, contiguous. `flags` are those set since their block was written.
-
-    `blocks` is a list of Block as it is stored: most appends neither need nor change it.
-    """
-
-    entries: list[Entry] = []
-    blocks: Raw = Raw(_ENCODER.encode([]))
-    flags: dict[int, bool] = {}
+_FLAGS = msgspec.msgpack.Decoder(dict[int, bool])
+_NO_BACK = _REF.pack(*NOWHERE) * len(_STRIDES)
+_HEAD = _LAST.size + len(_NO_BACK)
 
 
 class Turns:
-    """An index at work. `read` gives the payload of a block."""
+    """An index at work: turns by number, contiguous. Raises Damaged and msgspec.MsgspecError."""
 
-    def __init__(self, index: Index, read: Callable[[Ref], bytes]) -> None:
-        self.entries = index.entries
-        self._stored: Raw | None = index.blocks
-        self._blocks: list[Block] = []
-        self.flags = index.flags
-        self._read = read
-        self._known: dict[Ref, list[Entry]] = {}
+    def __init__(self, log: LogFile, place: Place) -> None:
+        self._log = log
+        self._place: Ref | None = place.block
+        self._flagged: Ref | None = place.flags
+        self._looked = place.looked
+        self._known: dict[Ref, Block] = {}
+        self._newest: Block | None = None
+        self._flags: dict[int, bool] | None = None
+
+    @classmethod
+    def anew(cls, log: LogFile, last: int, entries: list[Entry]) -> Self:
+        """Turns that no block holds yet, up to `last`."""
+        turns = cls(log, Place())
+        turns._place, turns._newest = None, Block(last - len(entries) + 1, last, _NO_BACK, entries)
+        return turns
 
     @property
-    def blocks(self) -> list[Block]:
-        """The blocks, oldest first. Raises msgspec.MsgspecError."""
-        if self._stored is not None:
-            self._blocks, self._stored = _BLOCKS.decode(self._stored), None
-        return self._blocks
+    def newest(self) -> Block:
+        """The newest turns."""
+        if self._newest is None:
+            self._newest = self._block(self._place or NOWHERE)
+        return self._newest
 
-    @blocks.setter
-    def blocks(self, blocks: list[Block]) -> None:
-        self._blocks, self._stored = blocks, None
-
-    def index(self) -> Index:
-        """What is to be stored."""
-        stored = self._stored if self._stored is not None else Raw(_ENCODER.encode(self._blocks))
-        return Index(self.entries, stored, self.flags)
+    @property
+    def flags(self) -> dict[int, bool]:
+        """Those that were set since their turn was stored."""
+        if self._flags is None:
+            stored = self._flagged if self._flagged != NOWHERE else None
+            self._flags = _FLAGS.decode(self._log.read(FLAGS, [stored])[0]) if stored else {}
+        return self._flags
 
     def span(self, first: int, end: int) -> list[Entry]:
-        """The entries of turns `first` to `end - 1`, as far as there are any."""
-        found: list[Entry] = []
-        for block in self.blocks if not self.entries or first < self.entries[0].number else ():
-            if block.first < end and block.last >= first:
-                found += self._block(block)
-        found += self.entries
-        return [entry for entry in found if first <= entry.number < end]
+        """The entries of turns `first` to `end - 1`, all of which must be there."""
+        parts: list[list[Entry]] = []
+        block, flags = self.newest, self.flags
+        while end > first:
+            block = self._holding(end - 1, block)
+            start = max(first, block.first)
+            parts.append(block.entries[start - block.first : end - block.first])
+            end = start
+        found = [entry for part in reversed(parts) for entry in part]
+        for number in [number for number in flags if first <= number < first + len(found)]:
+            found[number - first] = found[number - first].flagged(unconfirmed=flags[number])
+        return found
 
-    def find(self, token: str, since: int) -> Entry | None:
-        """The turn that `token` appended, if the session's revision was beyond `since` then."""
-        for entries in self._newest_first():
-            for entry in entries:
-                if entry.token == token:
-                    return entry
-            if entries and entries[0].revision <= since:
+    def find(self, token: str, since: int, first: int) -> tuple[int, Entry] | None:
+        """The turn from `first` on that `token` appended after revision `since`, and its number."""
+        block = self.newest
+        while block.entries:
+            for number, entry in enumerate(block.entries, block.first):
+                if entry.token == token and number >= first:
+                    return number, entry
+            if block.first <= first or block.entries[0].revision <= since:
                 break
+            block = self._holding(block.first - 1, block)
         return None
 
     def add(self, entry: Entry, batch: Batch) -> None:
-        """One more turn behind all others; a full list of entries becomes a block in `batch`."""
-        if len(self.entries) >= PER_BLOCK:
-            self._seal(batch)
-        self.entries.append(entry)
+        """One more turn behind all others."""
+        first, last, back, entries = self.newest
+        entries = [*entries[1 - STEP :], entry]
+        if last % STEP == 0 and first <= last:
+            levels = sum(last % stride == 0 for stride in _STRIDES)
+            back = _REF.pack(*self._stored(batch)) * levels + back[levels * _REF.size :]
+        self._place, self._newest = None, Block(last + 2 - len(entries), last + 1, back, entries)
 
-    def flag(self, entry: Entry, *, unconfirmed: bool) -> None:
+    def flag(self, number: int, *, unconfirmed: bool) -> None:
         """Set or clear a turn's flag."""
-        for place, candidate in enumerate(self.entries):
-            if candidate.number == entry.number:
-                self.entries[place] = candidate.flagged(unconfirmed=unconfirmed)
-                return
-        self.flags[entry.number] = unconfirmed
+        self.flags[number] = unconfirmed
+        self._flagged = None
 
-    def drop_from(self, number: int) -> int:
-        """Forget turn `number` and all after it; the bytes of their turns."""
-        kept: list[Entry] = []
-        dropped = sum(entry.ref.length for entry in self.entries if entry.number >= number)
-        while self.blocks and self.blocks[-1].last >= number:
-            block = self.blocks.pop()
-            if block.first >= number:
-                dropped += block.size
-            else:
-                entries = self._block(block)
-                kept = [entry for entry in entries if entry.number < number]
-                dropped += sum(entry.ref.length for entry in entries[len(kept) :])
-        self.entries = kept + [entry for entry in self.entries if entry.number < number]
-        self.flags = {turn: flag for turn, flag in self.flags.items() if self.blocks and turn <= self.blocks[-1].last}
+    def drop_from(self, number: int, first: int) -> int:
+        """Forget turn `number` and all after it, of those from `first` on; the bytes of their turns."""
+        block = self.newest
+        dropped = sum(entry.ref.length for entry in self.span(number, block.last + 1))
+        entries = self.span(max(first, number - STEP), number)
+        place = self._place
+        while (ref := block.leap(number - 1)) is not None:  # the first block of all behind knows what is before
+            block, place = self._block(ref), ref
+        if block.last == number - 1:
+            self._place, self._newest = place, block
+        else:
+            back = block.back if entries else _NO_BACK
+            self._place, self._newest = None, Block(number - len(entries), number - 1, back, entries)
+        for flagged in [flagged for flagged in self.flags if flagged >= number]:
+            del self.flags[flagged]
+            self._flagged = None
+        if self._looked.until > number:
+            self._looked = NOT_LOOKED
         return dropped
 
-    def drop_before(self, number: int) -> None:
-        """Forget the turns before `number`; entries in a block that is still needed may stay."""
-        self.entries = [entry for entry in self.entries if entry.number >= number]
-        self.blocks = [block for block in self.blocks if block.last >= number]
-        self.flags = {turn: flag for turn, flag in self.flags.items() if turn >= number}
-
-    def cut(self, first: int, end: int, size: int, limits: Limits) -> tuple[int, int]:
-        """Where turns `first` to `end - 1` of `size` bytes must begin to keep to the caps, and their size then.
+    def cut(self, first: int, size: int, limits: Limits) -> tuple[int, int]:
+        """Where the turns from `first` on, of `size` bytes, must begin to keep to the caps, and their size then.
 
         Cut only in front of a fresh turn, as little as will do; if nothing will do, at the last such place.
         """
-        best, dropped = (first, size), 0
-        oldest = self._oldest(first)
-        while end - best[0] > limits.max_turns or best[1] > limits.max_bytes:
-            number, length, fresh = next(oldest, (end, 0, False))
-            if number == end:
-                break
-            if fresh and number > first:
-                best = number, size - dropped
-            dropped += length
+        end, best = self.newest.last + 1, (first, size)
+        at, passed = self._looked if self._looked.until > first else (first, 0)
+        block = self.newest
+        while at < end and (end - best[0] > limits.max_turns or best[1] > limits.max_bytes):
+            if not block.first <= at <= block.last:
+                block = self._holding(at, self.newest)
+            entry = block.entries[at - block.first]
+            if entry.fresh and at > first:
+                best = at, size - passed
+            passed += entry.ref.length
+            at += 1
+        self._looked = NOT_LOOKED if best[0] > first else Looked(at, passed)
         return best
 
-    def _oldest(self, first: int) -> Iterator[tuple[int, int, bool]]:
-        """Number, size and freshness from turn `first` on; blocks with no fresh turn in one piece, unread."""
-        for block in self.blocks:
-            if not block.fresh and block.first >= first:
-                yield block.first, block.size, False
-            else:
-                yield from ((e.number, e.ref.length, e.fresh) for e in self._block(block) if e.number >= first)
-        yield from ((e.number, e.ref.length, e.fresh) for e in self.entries if e.number >= first)
+    def commit(self, batch: Batch, first: int) -> Place:
+        """Where it is once `batch` is written. The turns before `first` are forgotten."""
+        if self._flagged is None:
+            self._flags = {number: flag for number, flag in self.flags.items() if number >= first}
+            self._flagged = batch.add(FLAGS, _ENCODER.encode(self._flags)) if self._flags else NOWHERE
+        return Place(self._stored(batch), self._flagged, self._looked)
 
-    def _newest_first(self) -> Iterator[list[Entry]]:
-        yield self.entries
-        for block in reversed(self.blocks):
-            yield self._block(block)
+    def _stored(self, batch: Batch) -> Ref:
+        if self._place is None:
+            _, last, back, entries = self.newest
+            self._place = batch.add(INDEX, _LAST.pack(last) + back + _ENCODER.encode(entries))
+        return self._place
 
-    def _block(self, block: Block) -> list[Entry]:
-        entries = self._known.get(block.ref)
-        if entries is None:
-            entries = self._known[block.ref] = _ENTRIES.decode(self._read(block.ref))
-        if not self.flags:
-            return entries
-        return [
-            entry.flagged(unconfirmed=self.flags[entry.number]) if entry.number in self.flags else entry
-            for entry in entries
-        ]
+    def _holding(self, number: int, block: Block) -> Block:
+        """The block that holds turn `number`, from a block that holds it or later ones."""
+        while number < block.first:
+            block = self._block(block.leap(number) or NOWHERE)
+        return block
 
-    def _seal(self, batch: Batch) -> None:
-        entries = self.entries
-        ref = batch.add(BLOCK, _ENCODER.encode(entries))
-        size = sum(entry.ref.length for entry in entries)
-        fresh = any(entry.fresh for entry in entries)
-        self.blocks.append(Block(entries[0].number, entries[-1].number, ref, size, fresh))
-        self.entries, self._known[ref] = [], entries
+    def _block(self, ref: Ref) -> Block:
+        block = self._known.get(ref)
+        if block is None:
+            data = self._log.read(INDEX, [ref])[0]
+            (last,) = _LAST.unpack_from(data)
+            entries = _ENTRIES.decode(memoryview(data)[_HEAD:])
+            block = self._known[ref] = Block(last - len(entries) + 1, last, data[_LAST.size : _HEAD], entries)
+        return block

@@ -2,36 +2,39 @@
 
 import math
 import os
+import struct
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.conversation import Said
 from gateway.errors import SessionChanged, SessionGone, StoreError
 from gateway.sessions import codec
+from gateway.sessions.file import old, state
 from gateway.sessions.file.head import after, patched
-from gateway.sessions.file.index import Entry, Index, Turns
-from gateway.sessions.file.log import BLOCK, SAID, TURN, Batch, LogFile, Ref
-from gateway.sessions.store import Append, Appended, Head, Mark, Patch, Session, SessionKey, Turn
+from gateway.sessions.file.index import Entry, Turns, refs
+from gateway.sessions.file.log import SAID, TURN, Batch, LogFile
+from gateway.sessions.file.state import SaidRef, State
+from gateway.sessions.store import Append, Appended, Head, Patch, Session, SessionKey, Turn
 
 INLINE: Final = 64 << 10
 """More bytes than this are not written on the event loop."""
 
 _INLINE_COST: Final = 300
-_TURN_COST: Final = 7
-_MARK_COST: Final = 2.5
-_KILOBYTE_COST: Final = 1
+_TURN_COST: Final = 3
+_MARK_COST: Final = 1
+_KILOBYTE_COST: Final = 0.5
 
 _WORTH: Final = 128 << 10
-_SAID: Final = ("system", "preamble", "tools")
+_COMMIT: Final = 1500
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Long(Exception):
@@ -40,31 +43,6 @@ class Long(Exception):
 
 class NeedsWrite(Exception):
     """The file must be opened for writing to do this."""
-
-
-class SaidRef(NamedTuple):
-    """Where a system prompt, a preamble or tools are, and their digest: what is the same is not stored again."""
-
-    ref: Ref
-    digest: bytes
-
-
-class State(Struct, array_like=True):
-    """What a commit says: the head without what was said, and where that and the turns are.
-
-    Or nothing but `gone` and `deleted`: when the session was deleted (Unix milliseconds), and until when a turn that
-    ran then may not bring it back.
-    """
-
-    head: bytes
-    index: Index
-    said: dict[str, SaidRef]
-    gone: int = 0
-    deleted: int = 0
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_STATE = msgspec.msgpack.Decoder(State)
 
 
 class SessionFile:
@@ -80,16 +58,12 @@ class SessionFile:
         self.expired = False
         self._write = write
         self._inline = inline
-        state = State(b"", Index(), {})
-        if log.state is not None:
-            state = self._sound(_STATE.decode, log.state)
-        self.gone, self._deleted = state.gone, state.deleted
-        self._said = state.said
-        self._turns = Turns(state.index, self._block)
-        if state.head:
-            head = self._sound(codec.decode_head, state.head)
-            self.expired = head.expires <= now
-            self.head = None if self.expired else head
+        stored, self._turns = self._sound(self._stored, log.state or b"")
+        self.gone, self._deleted = stored.gone, stored.deleted
+        self._said = stored.said
+        if stored.head is not None:
+            self.expired = stored.head.expires <= now
+            self.head = None if self.expired else stored.head
 
     # ------------------------------------------------------------ reading
 
@@ -102,13 +76,12 @@ class SessionFile:
             end = max(shown, min(below, end))
         known = first if marks else shown if below else max(first, min(shown, end - 2))
         self._short(self.head, turns=end - shown, marks=end - known)
-        entries = self._turns.span(known, end)
-        wanted = [entry for entry in entries if entry.number >= shown]
+        entries = self._span(known, end)
         self._keep(int(keep * 1000))
         return Session(
             head=self._whole(self.head),
-            marks={entry.number: self._mark(entry) for entry in entries},
-            turns=self._read(wanted),
+            marks=dict(enumerate(self._sound(codec.decode_marks, [entry.mark for entry in entries]), known)),
+            turns=self._read(entries[shown - known :], shown),
         )
 
     def turns(self, first: int, count: int) -> dict[int, Turn]:
@@ -116,16 +89,18 @@ class SessionFile:
             return {}
         first, end = max(first, self.head.first), min(first + count, self.head.next)
         self._short(self.head, turns=end - first, marks=0)
-        return self._read(self._turns.span(first, end))
+        return self._read(self._span(first, end), first)
 
-    def find(self, token: str, since: int) -> Entry | None:
-        """The turn that `token` appended after revision `since`."""
-        return None if self.head is None else self._turns.find(token, since)
+    def find(self, token: str, since: int) -> tuple[int, Entry] | None:
+        """The turn that `token` appended after revision `since`, and its number."""
+        if self.head is None:
+            return None
+        return self._sound(self._turns.find, token, since, self.head.first)
 
     def made_by(self, token: str, since: int) -> int | None:
         """The number of the complete turn that `token` appended after revision `since`."""
-        entry = self.find(token, since)
-        return entry.number if entry is not None and not entry.incomplete else None
+        found = self.find(token, since)
+        return None if found is None or found[1].incomplete else found[0]
 
     def whole_head(self) -> Head | None:
         return self.head and self._whole(self.head)
@@ -137,21 +112,22 @@ class SessionFile:
         self._refuse(append)
         if self.head is None:
             return self._store(self._new(key, append), append, turn, mark)
-        if entry := self._turns.find(append.token, append.revision):
-            return Appended(entry.number, self.head.generation, self.head.revision, again=True)
+        if found := self.find(append.token, append.revision):
+            return Appended(found[0], self.head.generation, self.head.revision, again=True)
         if append.replace_from is not None and append.revision != self.head.revision:
             raise SessionChanged("Another turn was stored in this session meanwhile; send the request again.")
         return self._store(self.head, append, turn, mark)
 
     def flag(self, number: int, token: str, *, unconfirmed: bool) -> bool:
-        if self.head is None:
+        if self.head is None or not self.head.first <= number < self.head.next:
             return False
-        for entry in self._turns.span(max(number, self.head.first), min(number + 1, self.head.next)):
-            if entry.token == token:
-                self._turns.flag(entry, unconfirmed=unconfirmed)
-                self._commit(self.log.batch(), self.head)
-                return True
-        return False
+        (entry,) = self._span(number, number + 1)
+        if entry.token != token:
+            return False
+        batch = self.log.batch()
+        self._turns.flag(number, unconfirmed=unconfirmed)
+        self._commit(batch, self.head)
+        return True
 
     def patch(self, patch: Patch) -> bool:
         """See SessionStore.patch."""
@@ -159,10 +135,10 @@ class SessionFile:
             return False
         if patch.generation not in (None, self.head.generation):
             raise SessionGone("This session was deleted or made anew meanwhile.")
-        head = patched(self.head, patch, self.now)
+        batch, head = self.log.batch(), patched(self.head, patch, self.now)
         if head.next < self.head.next:
-            head = replace(head, size=head.size - self._turns.drop_from(head.next))
-        self._commit(self.log.batch(), head)
+            head = replace(head, size=head.size - self._turns.drop_from(head.next, head.first))
+        self._commit(batch, head)
         return True
 
     def put(self, key: SessionKey, session: Session, *, over: Head | bool) -> bool:
@@ -175,12 +151,12 @@ class SessionFile:
             self.log.clear()
         batch, size, revision = self.log.batch(), 0, session.head.next - session.head.first
         self.expired, self.gone = False, 0
-        self._said, self._turns = {}, Turns(Index(), self._block)
-        for name in _SAID:
+        self._said, self._turns = {}, Turns.anew(self.log, session.head.first - 1, [])
+        for name in state.SAID:
             self._say(name, getattr(session.head, name), batch)
         for number in range(session.head.first, session.head.next):
             turn, mark = codec.encode_turn(session.turns[number], session.marks[number])
-            self._turns.add(Entry(number, "", batch.add(TURN, turn), revision, mark), batch)
+            self._turns.add(Entry.of(batch.add(TURN, turn), "", revision, mark), batch)
             size += len(turn)
         self._commit(batch, replace(session.head, key=key, generation=token_urlsafe(12), revision=revision, size=size))
         return True
@@ -193,8 +169,7 @@ class SessionFile:
         """Forget all but that the session may not come back before `until`; whether there was one."""
         self.log.clear()
         self.expired, self.gone, self._deleted = False, until, self.now
-        state = State(b"", Index(), {}, gone=until, deleted=self.now)
-        self.log.write(self.log.batch(), _ENCODER.encode(state))
+        self.log.write(self.log.batch(), state.encode(State(gone=until, deleted=self.now)))
         self.log.touch(0)
         return self.head is not None
 
@@ -208,27 +183,23 @@ class SessionFile:
         """Whether most of the file is dead and rewriting it is worth the while."""
         if self.head is None or self.log.end < _WORTH:
             return False
-        said = sum(where.ref.length for where in self._said.values())
-        if self.log.end <= 2 * (self.head.size + said):
-            return False
-        blocks = sum(block.ref.length for block in self._turns.blocks)
-        return self.log.end > 2 * (self.head.size + said + blocks)
+        living = self.head.size + sum(where.ref.length for where in self._said.values())
+        return self.log.end > 2 * (living + (self.head.next - self.head.first) * _COMMIT)
 
     def remove_leftover(self) -> None:
         """Remove what a rewriting left that was killed."""
         Path(f"{self.log.path}.new").unlink(missing_ok=True)
 
     def rewrite(self) -> None:
-        """If it is worth it, write the living part to a file of its own and put that in the place of this one."""
-        if self.head is None or not self.wasteful:
+        """If it is worth it or old, write the living part to a file of its own and put that in this one's place."""
+        if self.head is None or not (self.wasteful or self.log.old):
             return
         fresh = f"{self.log.path}.new"
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(fd, "wb") as file:
                 batch = Batch(0, os.urandom(8))
-                state = self._copy(self.head, batch, file.write)
-                file.write(batch.commit(_ENCODER.encode(state)))
+                file.write(batch.commit(state.encode(self._copy(self.head, batch, file.write))))
                 file.flush()
                 os.fsync(fd)
                 os.utime(fd, ns=(self.head.updated * 1_000_000,) * 2)
@@ -249,7 +220,7 @@ class SessionFile:
     def _new(self, key: SessionKey, append: Append) -> Head:
         self.log.clear()
         self.expired, self.gone = False, 0
-        self._said, self._turns = {}, Turns(Index(), self._block)
+        self._said, self._turns = {}, Turns.anew(self.log, 0, [])
         return Head(
             key=key,
             generation=token_urlsafe(12),
@@ -265,14 +236,12 @@ class SessionFile:
         batch, size, number = self.log.batch(), head.size, head.next
         if append.replace_from is not None:
             number = min(max(append.replace_from, head.first), head.next)
-            size -= self._turns.drop_from(number)
-        for name in _SAID:
+            size -= self._turns.drop_from(number, head.first)
+        for name in state.SAID:
             self._say(name, getattr(append, name), batch)
-        self._turns.add(Entry(number, append.token, batch.add(TURN, turn), head.revision + 1, mark), batch)
-        first, size = self._turns.cut(head.first, number + 1, size + len(turn), append.limits)
+        self._turns.add(Entry.of(batch.add(TURN, turn), append.token, head.revision + 1, mark), batch)
+        first, size = self._turns.cut(head.first, size + len(turn), append.limits)
         trimmed = first - head.first
-        if trimmed:
-            self._turns.drop_before(first)
         head = after(replace(head, first=first, next=number + 1, size=size), append, self.now)
         self._commit(batch, head)
         return Appended(number, head.generation, head.revision, trimmed)
@@ -287,8 +256,8 @@ class SessionFile:
             self._said[name] = SaidRef(batch.add(SAID, data), digest)
 
     def _commit(self, batch: Batch, head: Head) -> None:
-        state = State(codec.encode_head(head), self._turns.index(), self._said)
-        self.log.write(batch, _ENCODER.encode(state))
+        stored = State(head, self._said, self._turns.commit(batch, head.first))
+        self.log.write(batch, state.encode(stored))
         self.log.touch(head.updated)
         self.head = head
 
@@ -302,18 +271,18 @@ class SessionFile:
     # ------------------------------------------------------------ the parts of a load
 
     def _whole(self, head: Head) -> Head:
-        said = {name: codec.decode_said(self.log.read(SAID, [where.ref])[0]) for name, where in self._said.items()}
+        stored = self.log.read(SAID, [where.ref for where in self._said.values()])
+        said = {name: self._sound(codec.decode_said, data) for name, data in zip(self._said, stored, strict=True)}
         return replace(head, **said)
 
-    def _read(self, entries: list[Entry]) -> dict[int, Turn]:
-        stored = self.log.read(TURN, [entry.ref for entry in entries])
-        return {entry.number: self._sound(codec.decode_turn, data) for entry, data in zip(entries, stored, strict=True)}
+    def _read(self, entries: list[Entry], first: int) -> dict[int, Turn]:
+        turns: list[Turn] = []
+        for part in self.log.parts(TURN, refs(entries)):
+            turns += self._sound(codec.decode_turns, part)
+        return dict(enumerate(turns, first))
 
-    def _mark(self, entry: Entry) -> Mark:
-        return self._sound(codec.decode_mark, entry.mark)
-
-    def _block(self, ref: Ref) -> bytes:
-        return self.log.read(BLOCK, [ref])[0]
+    def _span(self, first: int, end: int) -> list[Entry]:
+        return self._sound(self._turns.span, first, end)
 
     def _short(self, head: Head, *, turns: int, marks: int) -> None:
         """Raises Long if reading so many would keep the event loop: an estimate in microseconds, from measurements."""
@@ -321,11 +290,17 @@ class SessionFile:
         if self._inline and turns * _TURN_COST + marks * _MARK_COST + kilobytes * _KILOBYTE_COST > _INLINE_COST:
             raise Long
 
-    def _sound(self, decode: Callable[[bytes], T], data: bytes) -> T:
+    def _stored(self, data: bytes) -> tuple[State, Turns]:
+        if self.log.old:
+            return old.read(self.log, data)
+        stored = state.decode(data) if data else State()
+        return stored, Turns(self.log, stored.place)
+
+    def _sound(self, decode: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What was stored, decoded. A checked frame that makes no sense was not written by us."""
         try:
-            return decode(data)
-        except (msgspec.MsgspecError, StoreError) as exc:
+            return decode(*args, **kwargs)
+        except (msgspec.MsgspecError, struct.error, StoreError) as exc:
             if isinstance(exc, StoreError) and exc.code == "session_format":
                 raise
             raise self.log.damaged() from None
@@ -335,9 +310,9 @@ class SessionFile:
             name: SaidRef(batch.add(SAID, self.log.read(SAID, [where.ref])[0]), where.digest)
             for name, where in self._said.items()
         }
-        turns = Turns(Index(), self._block)
-        for entry in self._turns.span(head.first, head.next):
+        turns = Turns.anew(self.log, head.first - 1, [])
+        for entry in self._span(head.first, head.next):
             ref = batch.add(TURN, self.log.read(TURN, [entry.ref])[0])
-            turns.add(replace(entry, ref=ref), batch)
+            turns.add(Entry.of(ref, entry.token, entry.revision, entry.mark), batch)
             write(batch.drain())
-        return State(codec.encode_head(head), turns.index(), said)
+        return State(head, said, turns.commit(batch, head.first))

@@ -218,7 +218,9 @@ class FileStore:
             try:
                 if inline:
                     return work(inline=True)
-                return await asyncio.shield(asyncio.to_thread(work, inline=False))
+                thread = asyncio.ensure_future(asyncio.to_thread(work, inline=False))
+                thread.add_done_callback(_heard)
+                return await asyncio.shield(thread)
             except Long:
                 inline = False
             except Busy:
@@ -246,6 +248,12 @@ class FileStore:
             after = wanted.until + 1, ""
         heads, last, looked = await self._run(lambda **_: self._files.page(owner, after, limit, wanted), inline=False)
         return Listed(heads=tuple(heads), next=None if last is None else f"{last[0]}.{last[1]}", looked=looked)
+
+
+def _heard(thread: asyncio.Future[T]) -> None:
+    """What went wrong in a thread is known, even if whoever waited for it was cancelled."""
+    if not thread.cancelled():
+        thread.exception()
 
 
 def append_size(append: Append, turn: bytes) -> int:

@@ -9,12 +9,14 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from gateway.config import ConfigError
 from gateway.sessions.store import SessionKey
 
+_PATHS: Final = 4096
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{22}\.log")
 
 
@@ -31,9 +33,10 @@ class Tree:
                 f"sessions.file.directory: {root} cannot be used ({exc}); give a directory that this user may write to."
             ) from None
         self.root = str(root)
+        self.path: Final = lru_cache(_PATHS)(self._path)
+        """The file of a SessionKey."""
 
-    def path(self, key: SessionKey) -> str:
-        """The session's file."""
+    def _path(self, key: SessionKey) -> str:
         owner, same = SessionKey(key.owner, "", "").tag, SessionKey("", "", key.id).tag
         return f"{self.root}/{owner}/{same[0]}/{same}.{key.tag}.log"
 
