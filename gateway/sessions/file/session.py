@@ -1,6 +1,5 @@
 """One session in its file: what each verb of the store does to it. All of it runs under the file's lock."""
 
-import math
 import os
 from collections.abc import Callable
 from hashlib import sha256
@@ -52,8 +51,8 @@ class SaidRef(NamedTuple):
 class State(Struct, array_like=True):
     """What a commit says: the head without what was said, and where that and the turns are.
 
-    Or nothing but `gone` and `deleted`: when the session was deleted (Unix milliseconds), and until when a turn that
-    ran then may not bring it back.
+    Or nothing but `gone`, `deleted` and `micros`: when the session was deleted (Unix milliseconds, and microseconds
+    beyond), and until when a turn that ran then may not bring it back.
     """
 
     head: bytes
@@ -61,6 +60,7 @@ class State(Struct, array_like=True):
     said: dict[str, SaidRef]
     gone: int = 0
     deleted: int = 0
+    micros: int = 0
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -70,12 +70,12 @@ _STATE = msgspec.msgpack.Decoder(State)
 class SessionFile:
     """A session's open file. `head` is None if there is no session in it, or (`expired`) not any more.
 
-    `now` is in Unix milliseconds. `inline`: raise Long rather than stall.
+    `micros` is the time in Unix microseconds, `now` in milliseconds. `inline`: raise Long rather than stall.
     """
 
-    def __init__(self, log: LogFile, now: int, *, write: bool, inline: bool) -> None:
+    def __init__(self, log: LogFile, micros: int, *, write: bool, inline: bool) -> None:
         self.log = log
-        self.now = now
+        self.now, self._micros = micros // 1000, micros
         self.head: Head | None = None
         self.expired = False
         self._write = write
@@ -83,12 +83,12 @@ class SessionFile:
         state = State(b"", Index(), {})
         if log.state is not None:
             state = self._sound(_STATE.decode, log.state)
-        self.gone, self._deleted = state.gone, state.deleted
+        self.gone, self._deleted = state.gone, state.deleted * 1000 + state.micros
         self._said = state.said
         self._turns = Turns(state.index, self._block)
         if state.head:
             head = self._sound(codec.decode_head, state.head)
-            self.expired = head.expires <= now
+            self.expired = head.expires <= self.now
             self.head = None if self.expired else head
 
     # ------------------------------------------------------------ reading
@@ -192,8 +192,8 @@ class SessionFile:
     def delete(self, until: int) -> bool:
         """Forget all but that the session may not come back before `until`; whether there was one."""
         self.log.clear()
-        self.expired, self.gone, self._deleted = False, until, self.now
-        state = State(b"", Index(), {}, gone=until, deleted=self.now)
+        self.expired, self.gone, self._deleted = False, until, self._micros
+        state = State(b"", Index(), {}, gone=until, deleted=self.now, micros=self._micros % 1000)
         self.log.write(self.log.batch(), _ENCODER.encode(state))
         self.log.touch(0)
         return self.head is not None
@@ -240,7 +240,7 @@ class SessionFile:
     # ------------------------------------------------------------ the parts of an append
 
     def _refuse(self, append: Append) -> None:
-        before = append.since is not None and self._deleted < self.now - math.ceil(append.since * 1000)
+        before = append.since is not None and self._deleted < self._micros - append.since * 1_000_000
         deleted = self.gone > self.now and append.generation is None and not before
         other = append.generation is not None and (self.head is None or append.generation != self.head.generation)
         if deleted or other:
