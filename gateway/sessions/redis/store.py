@@ -302,10 +302,12 @@ class RedisStore:
     async def _put(
         self, key: SessionKey, append: Append, turn: bytes, mark: bytes
     ) -> Appended | Literal["gone", "changed", "busy"]:
-        limits = append.limits
+        limits, began = append.limits, time.monotonic()
         if append.generation is None:
             await self._refuse_more(key, limits)
             await self._index.add(key, limits)
+        if append.since is not None:
+            append = replace(append, since=append.since + time.monotonic() - began)
         retry = f"k:{append.reserved.retry}" if append.reserved is not None else "k:"
         keys = (self._key(key.tag), *self._beside(key, "d", "l", retry))
         reply = await self._append.write(self._link, keys, *append_arguments(key, append, turn, mark))
