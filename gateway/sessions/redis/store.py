@@ -30,7 +30,7 @@ from gateway.sessions.redis.fields import (
 )
 from gateway.sessions.redis.index import Entry, Index, read_cursor
 from gateway.sessions.redis.lanes import FAILURES
-from gateway.sessions.redis.link import Link, Script, unavailable
+from gateway.sessions.redis.link import Link, Script, takes_no_writes, unavailable
 from gateway.sessions.store import (
     ANY,
     OUTCOMES,
@@ -246,7 +246,9 @@ class RedisStore:
                     with self._deadlines.block():
                         return await step(*args, **kwargs)
                 except FAILURES as exc:
-                    raise unavailable(exc) from exc
+                    if not takes_no_writes(exc):
+                        raise unavailable(exc) from exc
+                    refusal = exc
                 except _ODD as exc:
                     _LOGGER.exception("Redis answered with something that is not understood")
                     raise StoreUnavailable(
@@ -256,6 +258,7 @@ class RedisStore:
             if self.breaker.openings > openings:
                 _LOGGER.warning("Redis fails and is left alone for a while: %s (%r)", exc.message, exc.__cause__)
             raise
+        raise unavailable(refusal) from refusal  # no failure to the breaker: reading goes on
 
     def _key(self, tag: str) -> str:
         return f"{self._prefix}{{{tag}}}:s"
