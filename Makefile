@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: redis8 setup tools check test panels dashboards sizing dev lock faults chaos fuzz bench bench-others scale agents million
+.PHONY: redis8 setup tools check test panels dashboards sizing dev lock faults chaos replication fuzz bench bench-others scale agents million
 
 setup: .venv/done
 
@@ -57,6 +57,10 @@ fuzz: setup
 chaos: setup
 	$(PY) tests/chaos/redis_faults.py
 	GATEWAY_KILLS=500 $(PY) -m pytest -n2 tests/chaos/test_killed_workers.py
+
+# What a failover loses where the replica is behind, as a table: ten minutes.
+replication: setup
+	$(PY) tests/chaos/replication_window.py
 
 # CPU time, latency and memory of this gateway beside others that are installed, as tables (docs/bench.md): an hour or
 # more; `python tests/bench/run.py --quick` takes one minute.

@@ -44,7 +44,10 @@ class Access:
 
     def now(self) -> int:
         """Unix milliseconds."""
-        return int(self._clock() * 1000)
+        return self._micros() // 1000
+
+    def _micros(self) -> int:
+        return int(self._clock() * 1_000_000)
 
     def read(self, path: str, work: Callable[[SessionFile], T], *, inline: bool = False) -> T | None:
         """What `work` makes of a session's file, None if there is no file."""
@@ -187,7 +190,7 @@ class Access:
         if log.torn:
             self.torn += 1
             _LOG.warning("An unfinished write at the end of the session file %s was dropped.", log.path)
-        file = SessionFile(log, self.now(), write=write, inline=inline)
+        file = SessionFile(log, self._micros(), write=write, inline=inline)
         if file.head is not None and self._tree.path(file.head.key) != log.path:
             raise log.damaged()
         return file

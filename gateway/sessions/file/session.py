@@ -1,6 +1,5 @@
 """One session in its file: what each verb of the store does to it. All of it runs under the file's lock."""
 
-import math
 import os
 import struct
 from collections.abc import Callable
@@ -48,12 +47,12 @@ class NeedsWrite(Exception):
 class SessionFile:
     """A session's open file. `head` is None if there is no session in it, or (`expired`) not any more.
 
-    `now` is in Unix milliseconds. `inline`: raise Long rather than stall.
+    `micros` is the time in Unix microseconds, `now` in milliseconds. `inline`: raise Long rather than stall.
     """
 
-    def __init__(self, log: LogFile, now: int, *, write: bool, inline: bool) -> None:
+    def __init__(self, log: LogFile, micros: int, *, write: bool, inline: bool) -> None:
         self.log = log
-        self.now = now
+        self.now, self._micros = micros // 1000, micros
         self.head: Head | None = None
         self.expired = False
         self._write = write
@@ -62,7 +61,7 @@ class SessionFile:
         self.gone, self._deleted = stored.gone, stored.deleted
         self._said = stored.said
         if stored.head is not None:
-            self.expired = stored.head.expires <= now
+            self.expired = stored.head.expires <= self.now
             self.head = None if self.expired else stored.head
 
     # ------------------------------------------------------------ reading
@@ -168,8 +167,8 @@ class SessionFile:
     def delete(self, until: int) -> bool:
         """Forget all but that the session may not come back before `until`; whether there was one."""
         self.log.clear()
-        self.expired, self.gone, self._deleted = False, until, self.now
-        self.log.write(self.log.batch(), state.encode(State(gone=until, deleted=self.now)))
+        self.expired, self.gone, self._deleted = False, until, self._micros
+        self.log.write(self.log.batch(), state.encode(State(gone=until, deleted=self._micros)))
         self.log.touch(0)
         return self.head is not None
 
@@ -211,7 +210,7 @@ class SessionFile:
     # ------------------------------------------------------------ the parts of an append
 
     def _refuse(self, append: Append) -> None:
-        before = append.since is not None and self._deleted < self.now - math.ceil(append.since * 1000)
+        before = append.since is not None and self._deleted < self._micros - append.since * 1_000_000
         deleted = self.gone > self.now and append.generation is None and not before
         other = append.generation is not None and (self.head is None or append.generation != self.head.generation)
         if deleted or other:

@@ -1,6 +1,5 @@
 """What the scripts of the Redis store are given, and what they answer."""
 
-import math
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -83,7 +82,7 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
         key.user,
         key.id,
         *_reserved(append),
-        "" if append.since is None or append.generation else math.ceil(append.since * 1000),
+        "" if append.since is None or append.generation else f"{append.since * 1000:.3f}",
     ]
     for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
         if said is not None:

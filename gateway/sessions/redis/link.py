@@ -27,6 +27,8 @@ from gateway.sessions.redis.lanes import FAILURES, Lanes, pack
 
 T = TypeVar("T")
 
+_NO_WRITES = ("NOREPLICAS", "MISCONF")
+
 
 class Link(Protocol):
     """A way to Redis. Raises lanes.FAILURES; limits of time beyond those of one connection are the caller's."""
@@ -76,11 +78,18 @@ class Script:
             return await link.write(keys[0], "EVAL", self.source, len(keys), *keys, *args)
 
 
+def takes_no_writes(exc: BaseException) -> bool:
+    """Whether the server answered at once that it stores nothing now: what is stored can be read all the same."""
+    return isinstance(exc, OutOfMemoryError) or str(exc).startswith(_NO_WRITES)
+
+
 def unavailable(exc: BaseException) -> StoreUnavailable:
     """What a failure means, in words of ours."""
     match exc:
         case OutOfMemoryError():
             message = "The session store is full."
+        case ResponseError() if takes_no_writes(exc):
+            message = "The session store takes no writes now."
         case TimeoutError() | RedisTimeoutError():
             message = "The session store did not answer in time."
         case AuthenticationError() | NoPermissionError():

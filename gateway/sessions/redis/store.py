@@ -30,7 +30,7 @@ from gateway.sessions.redis.fields import (
 )
 from gateway.sessions.redis.index import Entry, Index, read_cursor
 from gateway.sessions.redis.lanes import FAILURES
-from gateway.sessions.redis.link import Link, Script, unavailable
+from gateway.sessions.redis.link import Link, Script, takes_no_writes, unavailable
 from gateway.sessions.store import (
     ANY,
     OUTCOMES,
@@ -249,7 +249,9 @@ class RedisStore:
                     with self._deadlines.block():
                         return await step(*args, **kwargs)
                 except FAILURES as exc:
-                    raise unavailable(exc) from exc
+                    if not takes_no_writes(exc):
+                        raise unavailable(exc) from exc
+                    refusal = exc
                 except _ODD as exc:
                     _LOGGER.exception("Redis answered with something that is not understood")
                     raise StoreUnavailable(
@@ -259,6 +261,7 @@ class RedisStore:
             if self.breaker.openings > openings:
                 _LOGGER.warning("Redis fails and is left alone for a while: %s (%r)", exc.message, exc.__cause__)
             raise
+        raise unavailable(refusal) from refusal  # no failure to the breaker: reading goes on
 
     def _key(self, tag: str) -> str:
         return f"{self._prefix}{{{tag}}}:s"
@@ -305,10 +308,12 @@ class RedisStore:
     async def _put(
         self, key: SessionKey, append: Append, turn: bytes, mark: bytes
     ) -> Appended | Literal["gone", "changed", "busy"]:
-        limits = append.limits
+        limits, began = append.limits, time.monotonic()
         if append.generation is None:
             await self._refuse_more(key, limits)
             await self._index.add(key, limits)
+        if append.since is not None:
+            append = replace(append, since=append.since + time.monotonic() - began)
         retry = f"k:{append.reserved.retry}" if append.reserved is not None else "k:"
         keys = (self._key(key.tag), *self._beside(key, "d", "l", retry))
         reply = await self._append.write(self._link, keys, *append_arguments(key, append, turn, mark))
