@@ -14,6 +14,8 @@ from gateway.errors import GatewayError, Kind
 _SAID = Decoder(Said)
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 _OWN = {"role", "content"}
+_WORDS = (Text, Refusal)
+_CALLING = (ToolCall, ToolResult)
 
 SYSTEM_OPEN, SYSTEM_CLOSE = "<system-message>\n", "\n</system-message>"
 """Around what another dialect's client said as a system message in mid-conversation.
@@ -79,25 +81,25 @@ def write_messages(messages: Sequence[Message], writer: BlockWriter) -> tuple[by
 
 def _sayable(messages: Iterable[Message]) -> tuple[Message, ...]:
     """System messages made the user's, empty text left out, neighbours merged."""
-    said = (
-        Message("user", tuple(_marked(part) for part in message.parts)) if message.role == "system" else message
-        for message in messages
-    )
-    kept = (Message(message.role, tuple(part for part in message.parts if not _is_blank(part))) for message in said)
-    return merged(message for message in kept if message.parts)
+    said = []
+    for message in messages:
+        role, parts = message.role, message.parts
+        kept = [part for part in parts if not isinstance(part, _WORDS) or part.text.strip()]
+        if role == "system":
+            kept, role = [_marked(part) for part in kept], "user"
+        if kept:
+            unchanged = role is message.role and len(kept) == len(parts)
+            said.append(message if unchanged else Message(role, tuple(kept)))
+    return merged(said)
 
 
 def _marked(part: AnyPart) -> AnyPart:
-    return Text(f"{SYSTEM_OPEN}{part.text}{SYSTEM_CLOSE}") if isinstance(part, Text) and part.text.strip() else part
-
-
-def _is_blank(part: AnyPart) -> bool:
-    return isinstance(part, Text | Refusal) and not part.text.strip()
+    return Text(f"{SYSTEM_OPEN}{part.text}{SYSTEM_CLOSE}") if isinstance(part, Text) else part
 
 
 def _arranged(messages: tuple[Message, ...], writer: BlockWriter) -> tuple[Message, ...]:
     """Results moved directly behind their calls; those of calls that are not here stay where they are."""
-    if not any(isinstance(part, ToolCall | ToolResult) for message in messages for part in message.parts):
+    if not [part for message in messages for part in message.parts if isinstance(part, _CALLING)]:
         return messages
     waiting: dict[str, list[ToolResult]] = {
         part.id: []

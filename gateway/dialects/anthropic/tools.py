@@ -102,10 +102,11 @@ def written_choice(prompt: Prompt, abilities: Abilities, tools: list[Raw], dropp
     Where a model cannot be forced, or the tool is not there, it may choose itself.
     """
     choice = prompt.tool_choice
-    offered = {read(_TOOL, tool, "tools").name for tool in tools}
-    if not offered:
-        dropped |= {"tool_choice"} if choice and choice.mode in ("required", "tool") else set()
+    if not tools:
+        if choice and choice.mode in ("required", "tool"):
+            dropped.add("tool_choice")
         return None
+    offered = {read(_TOOL, tool, "tools").name for tool in tools}
     mode = choice.mode if choice else "auto"
     if mode in ("required", "tool") and (not abilities.forced or (choice and choice.name not in {"", *offered})):
         dropped.add("tool_choice")

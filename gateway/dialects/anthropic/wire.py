@@ -16,6 +16,7 @@ from gateway.errors import GatewayError, Kind
 
 NAME = "anthropic"
 EMPTY = Raw(b"")
+NULL = Raw(b"null")
 UNREADABLE = (ValueError, RecursionError)
 """What a decoder raises for bytes that are not what it expects: not JSON, not UTF-8, too deep, another type."""
 
@@ -241,9 +242,14 @@ def readable(where: str) -> Iterator[None]:
         raise GatewayError(Kind.INVALID, f"{where}: this is not valid JSON.", param=where) from None
 
 
-def is_absent(raw: bytes | Raw) -> bool:
+def is_absent(raw: Raw) -> bool:
     """Whether a member is missing or null."""
-    return bytes(raw) in (b"", b"null")
+    return raw in (EMPTY, NULL)
+
+
+def first(raw: Raw) -> bytes:
+    """The first byte, without a copy of the rest."""
+    return bytes(memoryview(raw)[:1])
 
 
 def one_line(raw: bytes) -> bytes:
