@@ -7,7 +7,7 @@ from msgspec.json import Decoder
 
 from gateway.conversation import AnyPart, Message, Origin, Refusal, Role, Text, ToolCall, ToolResult, merged
 from gateway.dialects.anthropic.blocks import BlockReader, BlockWriter, text_block
-from gateway.dialects.anthropic.wire import FIELDS, Said, encode, read, readable
+from gateway.dialects.anthropic.wire import FIELDS, Readable, Said, encode, read
 from gateway.dialects.dialect import EncodedMessages
 from gateway.errors import GatewayError, Kind
 
@@ -35,7 +35,7 @@ def decode_messages(messages: Sequence[bytes], origin: Origin | None = None) -> 
 
 def read_messages(messages: Sequence[bytes] | Sequence[Raw], reader: BlockReader) -> tuple[Message, ...]:
     """The same with a reader that tells afterwards what was lost. Empty messages are left out."""
-    with readable("messages"):
+    with Readable("messages"):
         read_ones = [_message(raw, reader, f"messages.{index}") for index, raw in enumerate(messages)]
     return tuple(message for message in read_ones if message.parts)
 
@@ -140,7 +140,7 @@ def decode_system(system: Sequence[bytes]) -> tuple[AnyPart, ...]:
 
 def read_system(system: Sequence[bytes], reader: BlockReader) -> tuple[AnyPart, ...]:
     """The same with a reader that tells afterwards what was lost."""
-    with readable("system"):
+    with Readable("system"):
         return tuple(part for value in system for part in reader.content(Raw(value), "system"))
 
 

@@ -124,15 +124,14 @@ def _without_nulls(block: Raw) -> Raw | dict[str, Raw] | None:
 
 def encode_reply(reply: Reply, head: ReplyHead) -> bytes:
     """A whole reply for a client; parts that this dialect cannot say (images, audio) are left out."""
-    message = message_head(head, reply.model)
+    message = message_head(head, reply.model, reply.usage)
     message["content"] = _blocks(reply.parts)
     message["stop_reason"] = reason_of(reply.stop or Stop.END)
     message["stop_sequence"] = reply.stop_sequence or None
-    message["usage"] = usage_to(reply.usage or Usage())
     return encode(message)
 
 
-def message_head(head: ReplyHead, model: str) -> dict[str, Any]:
+def message_head(head: ReplyHead, model: str, usage: Usage | None) -> dict[str, Any]:
     """A message with nothing in it yet."""
     return {
         "id": f"msg_{head.id}",
@@ -144,7 +143,7 @@ def message_head(head: ReplyHead, model: str) -> dict[str, Any]:
         "stop_sequence": None,
         "stop_details": None,
         "container": None,
-        "usage": usage_to(Usage()),
+        "usage": usage_to(usage or Usage()),
     }
 
 

@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 from gateway.conversation import Prompt, Tool, ToolChoice
 from gateway.dialects.anthropic.models import Abilities
 from gateway.dialects.anthropic.schemas import tool_schema
-from gateway.dialects.anthropic.wire import FIELDS, ITEMS, NAME, ToolChoiceParam, ToolParam, encode, read, readable
+from gateway.dialects.anthropic.wire import FIELDS, ITEMS, NAME, Readable, ToolChoiceParam, ToolParam, encode, read
 from gateway.dialects.dialect import Encoded
 from gateway.errors import GatewayError, Kind
 
@@ -29,7 +29,7 @@ def read_tools(tools: bytes | Raw, lost: set[str]) -> tuple[Tool, ...]:
     if bytes(tools) in (b"", b"null"):
         return ()
     raws = read(ITEMS, tools, "tools")
-    with readable("tools"):
+    with Readable("tools"):
         return tuple(_tool(raw, f"tools.{index}", lost) for index, raw in enumerate(raws))
 
 

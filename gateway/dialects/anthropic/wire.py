@@ -4,8 +4,6 @@ Source: https://platform.claude.com/docs/en/api/messages, versions 2023-06-01 an
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -233,13 +231,20 @@ def read(decoder: Decoder[T], raw: bytes | Raw, where: str) -> T:
         raise GatewayError(Kind.INVALID, f"{where}: this is not valid JSON.", param=where) from None
 
 
-@contextmanager
-def readable(where: str) -> Iterator[None]:
+class Readable:
     """Makes a GatewayError of what is found late: members that are kept undecoded may hold bytes that are no text."""
-    try:
-        yield
-    except UNREADABLE:
-        raise GatewayError(Kind.INVALID, f"{where}: this is not valid JSON.", param=where) from None
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        """Nothing yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """What cannot be read is told to the client."""
+        if isinstance(error, UNREADABLE):
+            where = self._where
+            raise GatewayError(Kind.INVALID, f"{where}: this is not valid JSON.", param=where) from None
 
 
 def is_absent(raw: Raw) -> bool:

@@ -219,6 +219,8 @@ class _Writer:
         return out + self._flush(said)
 
     def _flush(self, said: Sequence[AnyPart] = ()) -> list[bytes]:
+        if not said and not self._shown:
+            return []
         content = _plain_or_items(encode_content([*self._shown, *said], self.dropped))
         self._shown = []
         return [encode({"role": "user", "content": content})] if content else []

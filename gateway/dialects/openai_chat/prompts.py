@@ -192,12 +192,14 @@ def encode_prompt(prompt: Prompt, target: Origin, history: Sequence[bytes] = ())
     dropped = set(prompt.extras)
     own = encode_messages(prompt.messages, target)
     dropped.update(own.dropped)
-    whole = [*encode_system(prompt.system), *history, *own.messages]
+    whole = [*(encode_system(prompt.system) if prompt.system else ()), *history, *own.messages]
     body: dict[str, Any] = {"model": target.model, "messages": [Raw(message) for message in whole]}
     if prompt.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-    body |= _tools(prompt, dropped)
-    body |= _reasoning(prompt, target.model, dropped)
+    if prompt.tools:
+        body |= _tools(prompt, dropped)
+    if prompt.thinking is not None:
+        body |= _reasoning(prompt.thinking, target.model, dropped)
     body |= _sampling(prompt, target.model, body.get("reasoning_effort"), dropped)
     body |= _limits(prompt, target.model, dropped)
     if prompt.format is not None:
@@ -214,8 +216,8 @@ def _tools(prompt: Prompt, dropped: set[str]) -> dict[str, Any]:
     return without_nones(tools=Raw(tools.body), tool_choice=choice, parallel_tool_calls=prompt.parallel_tool_calls)
 
 
-def _reasoning(prompt: Prompt, model: str, dropped: set[str]) -> dict[str, Any]:
-    effort = None if prompt.thinking is None else effort_of(prompt.thinking)
+def _reasoning(thinking: Thinking, model: str, dropped: set[str]) -> dict[str, Any]:
+    effort = effort_of(thinking)
     if effort is None:
         return {}
     accepted = efforts(model)

@@ -153,13 +153,14 @@ def decode_stop(reason: str | None, met: str | int | None, parts: list[AnyPart])
     Some servers say `stop` for a reply that calls tools.
     """
     stop = _STOPS.get(reason or "", Stop.END)
-    if stop is Stop.END and any(isinstance(part, ToolCall) for part in parts):
+    if stop is not Stop.END:
+        return stop, ""
+    kinds = {type(part) for part in parts}
+    if ToolCall in kinds:
         return Stop.TOOL_CALLS, ""
-    if stop is Stop.END and any(isinstance(part, Refusal) for part in parts):
+    if Refusal in kinds:
         return Stop.REFUSED, ""
-    if stop is Stop.END and isinstance(met, str):
-        return Stop.STOP_SEQUENCE, met
-    return stop, ""
+    return (Stop.STOP_SEQUENCE, met) if isinstance(met, str) else (stop, "")
 
 
 def decode_usage(usage: WireUsage) -> Usage:
