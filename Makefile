@@ -64,15 +64,19 @@ replication: setup
 
 # CPU time, latency and memory of this gateway beside others that are installed, as tables (docs/bench.md): an hour or
 # more; `python tests/bench/run.py --quick` takes one minute.
-bench: setup
+bench: .bench/gateway/done
 	$(PY) tests/bench/run.py
+
+# The gateway as its users install it, without what its tests need.
+.bench/gateway/done: .venv/done pyproject.toml requirements-dev.txt
+	$(PY) tests/bench/others.py gateway
 
 # What there is to compare with, from PyPI and npm, into .bench.
 bench-others: setup
 	$(PY) tests/bench/others.py
 
 # More workers, 5,000 open streams, ten minutes of mixed load.
-scale: setup
+scale: .bench/gateway/done
 	$(PY) tests/bench/scale.py workers
 	$(PY) tests/bench/scale.py idle
 	$(PY) tests/bench/scale.py soak

@@ -201,9 +201,9 @@ def _open_calls(aligned: Aligned, number: int) -> list[tuple[str, str]]:
 
 def opened_by_system(prompt: Prompt) -> Prompt:
     """A prompt whose leading system messages (Responses has them in its input) are part of its system prompt."""
-    first = next((n for n, message in enumerate(prompt.messages) if message.role != "system"), len(prompt.messages))
-    if first == 0:
+    if not prompt.messages or prompt.messages[0].role != "system":
         return prompt
+    first = next((n for n, message in enumerate(prompt.messages) if message.role != "system"), len(prompt.messages))
     system = tuple(part for message in prompt.messages[:first] for part in message.parts)
     return replace(prompt, system=prompt.system + system, messages=prompt.messages[first:])
 
