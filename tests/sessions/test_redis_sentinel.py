@@ -124,7 +124,7 @@ async def test_sentinels_that_hang_cost_some_requests_their_budget(trio: Trio, o
 
 async def test_a_master_that_sentinel_does_not_know_is_unavailable(trio: Trio, open_store: Open) -> None:
     store = sentinel_store(trio.url, open_store, master="other", timeout=0.5)
-    with pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
+    with pytest.raises(StoreUnavailable, match="names no master") as caught:
         await store.ping()
     assert "no sentinel knows a master 'other'" in str(caught.value.__cause__)
 
@@ -148,7 +148,7 @@ async def test_sentinels_that_come_later_than_the_gateway_are_found(trio: Trio, 
     store = sentinel_store(trio.url, open_store, timeout=BUDGET)
     for _ in range(3):
         async with Ticking() as clock:
-            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            with pytest.raises(StoreUnavailable, match="names no master"):
                 await store.ping()
             assert clock.seconds < BUDGET + SLACK
     trio.sentinels[1].start()
