@@ -130,7 +130,7 @@ def main(times: int) -> None:
         sys.stdout.write(f"{row(case, runs)}\n")
         for run, _ in runs:
             for wrong in filter(None, (run.untold(), run.doubled(), run.astray())):
-                sys.stdout.write(f"    {wrong}\n")
+                sys.stdout.write(f"    {len(wrong)}: {str(wrong)[:300]}\n")
         sys.stdout.flush()
 
 
