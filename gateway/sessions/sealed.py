@@ -71,7 +71,7 @@ class SealedStore:
             self._seen.drop(tag)
             return None
         opened = await self._opened(found, known, tag)
-        if not below:
+        if keep and not below:  # a turn begins; readers, an export of all sessions above all, leave no trace
             self._seen.keep(tag, opened)
         return opened
 
