@@ -17,7 +17,6 @@ from tests.contract.making import KEY, after, first, load, loaded, said, talk, t
 from tests.servers import Process
 from tests.sessions.test_redis_store import session_key
 
-
 LIVE = 60.0
 """Seconds that a load keeps a session alive for a turn; what loads for none leaves no trace."""
 
