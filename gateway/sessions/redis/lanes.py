@@ -258,11 +258,11 @@ class Lanes:
             if line is None:
                 line = await self._line()
             reply = await line.ask(packed, count)
+            if not isinstance(reply, Exception):
+                return reply
             if fresh or not isinstance(reply, _Lost):
                 break
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        raise reply
 
     async def close(self) -> None:
         if self.durable is not self:
