@@ -116,7 +116,7 @@ def row(case: Case, runs: list[tuple[Run, int]]) -> str:
         sum(one.acknowledged for told in until for one in told),
         sum(len(run.lost()) for run, _ in runs),
         round(max(run.window()[0] for run, _ in runs) * 1000),
-        round(min(run.window()[1] for run, _ in runs) * 1000),
+        max(round(min(run.window()[1] for run, _ in runs) * 1000), 0),
         sum(one.state == "unsaved" for told in until for one in told),
         sum(short for _, short in runs),
     ]
