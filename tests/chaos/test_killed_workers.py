@@ -24,6 +24,8 @@ from tests.servers import free_port, one
 
 KILLS = int(os.environ.get("GATEWAY_KILLS", "5"))
 CLIENTS = 12
+RISEN = 120
+"""Seconds a worker has to come up again: a long run is not alone on its machine."""
 TURNS = 150
 """After so many turns a client begins another session: none outgrows its limits, and many are read in the end."""
 
@@ -163,11 +165,11 @@ async def test_what_a_client_saw_to_its_end_is_stored_once(store: str, tmp_path:
             tasks = [asyncio.create_task(client.run()) for client in clients]
             chance = random.Random()
             for n in range(KILLS):
-                await asyncio.to_thread(until, workers[n % 2].live)
+                await asyncio.to_thread(until, workers[n % 2].live, RISEN)
                 await asyncio.sleep(chance.uniform(0.02, 0.4))
                 await asyncio.to_thread(workers[n % 2].kill)
-            await asyncio.to_thread(until, workers[0].live)
-            await asyncio.to_thread(until, workers[1].live)
+            for worker in workers:
+                await asyncio.to_thread(until, worker.live, RISEN)
             for client in clients:
                 client.stop.set()
             await asyncio.gather(*tasks)
