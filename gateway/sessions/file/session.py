@@ -1,6 +1,5 @@
 """One session in its file: what each verb of the store does to it. All of it runs under the file's lock."""
 
-import math
 import os
 import struct
 from collections.abc import Callable
@@ -107,9 +106,9 @@ class SessionFile:
 
     # ------------------------------------------------------------ writing
 
-    def append(self, key: SessionKey, append: Append, turn: bytes, mark: bytes) -> Appended:
-        """`turn` and `mark` are the append's, encoded."""
-        self._refuse(append)
+    def append(self, key: SessionKey, append: Append, turn: bytes, mark: bytes, loaded: int | None) -> Appended:
+        """`turn` and `mark` are the append's, encoded; `loaded` is when it looked for a session, in microseconds."""
+        self._refuse(append, loaded)
         if self.head is None:
             return self._store(self._new(key, append), append, turn, mark)
         if found := self.find(append.token, append.revision):
@@ -165,11 +164,11 @@ class SessionFile:
         now = self.head
         return now is not None and (now.generation, now.revision) == (head.generation, head.revision)
 
-    def delete(self, until: int) -> bool:
-        """Forget all but that the session may not come back before `until`; whether there was one."""
+    def delete(self, until: int, now: int) -> bool:
+        """Forget all but that the session may not come back before `until` (ms), since it was deleted `now` (µs)."""
         self.log.clear()
-        self.expired, self.gone, self._deleted = False, until, self.now
-        self.log.write(self.log.batch(), state.encode(State(gone=until, deleted=self.now)))
+        self.expired, self.gone, self._deleted = False, until, now
+        self.log.write(self.log.batch(), state.encode(State(gone=until, deleted=now)))
         self.log.touch(0)
         return self.head is not None
 
@@ -210,9 +209,9 @@ class SessionFile:
 
     # ------------------------------------------------------------ the parts of an append
 
-    def _refuse(self, append: Append) -> None:
-        before = append.since is not None and self._deleted < self.now - math.ceil(append.since * 1000)
-        deleted = self.gone > self.now and append.generation is None and not before
+    def _refuse(self, append: Append, loaded: int | None) -> None:
+        ran = loaded is None or loaded <= self._deleted
+        deleted = self.gone > self.now and append.generation is None and ran
         other = append.generation is not None and (self.head is None or append.generation != self.head.generation)
         if deleted or other:
             raise SessionGone("This session was deleted or has expired while the request ran; the turn is not stored.")
@@ -292,6 +291,8 @@ class SessionFile:
 
     def _stored(self, data: bytes) -> tuple[State, Turns]:
         if self.log.old:
+            if self._inline:
+                raise Long
             return old.read(self.log, data)
         stored = state.decode(data) if data else State()
         return stored, Turns(self.log, stored.place)

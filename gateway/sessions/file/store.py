@@ -101,12 +101,13 @@ class FileStore:
         if len(turn) > append.limits.max_bytes:
             raise SessionTooLarge("The turn is larger than a session may be (sessions.max_bytes); it is not stored.")
         path, create = self._tree.path(key), append.generation is None
+        loaded = None if append.since is None else self._files.exactly() - int(append.since * 1_000_000)
 
         def work(file: SessionFile) -> tuple[Appended, bool]:
             if append.reserved is None:
-                return file.append(key, append, turn, mark), file.wasteful
+                return file.append(key, append, turn, mark, loaded), file.wasteful
             held.fence(file, append)
-            appended = file.append(key, append, turn, mark)
+            appended = file.append(key, append, turn, mark, loaded)
             held.release(file, append.token, append.reserved, stored=not append.turn.incomplete)
             return appended, file.wasteful
 
@@ -135,7 +136,8 @@ class FileStore:
     async def delete(self, key: SessionKey) -> bool:
         def work(file: SessionFile) -> bool:
             held.forget(file)
-            return file.delete(self._files.now() + self._tombstone)
+            now = self._files.exactly()
+            return file.delete(now // 1000 + self._tombstone, now)
 
         return await self._run(lambda **_: self._files.write(self._tree.path(key), work, create=True)) or False
 
