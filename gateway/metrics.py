@@ -149,6 +149,7 @@ class Metrics:
         self._store = histogram(
             "gateway_store_operation_seconds", "Session store operations.", ["operation"], FAST_SECONDS
         )
+        self._loads = counter("gateway_session_loads_total", "Sessions read: whole, or only what was new.", ["read"])
         self._store_failures = counter(
             "gateway_store_failures_total", "Failed store operations.", ["operation", "reason"]
         )
@@ -174,7 +175,9 @@ class Metrics:
 
         seat = ("provider", "credential")
         self.active = gauge("gateway_active_requests", "Requests in progress.")
-        self.active_turns = gauge("gateway_session_active_turns", "Session turns in progress.")
+        self.turns = 0
+        self._active_turns = gauge("gateway_session_active_turns", "Session turns in progress.")
+        self._seen = gauge("gateway_session_seen_bytes", "About what is kept in memory of sessions that were read.")
         self._in_flight = gauge("gateway_upstream_active_requests", "Requests that a credential is serving.", *seat)
         self._cool_downs = Counter(
             "gateway_cool_downs_total",
@@ -228,6 +231,7 @@ class Metrics:
         """Ask for what is so now: before somebody reads, and now and then for the other workers' readers."""
         for sampler in self.samplers:
             sampler()
+        self._active_turns.set(self.turns)
 
     def observe(self, records: Sequence[Record]) -> None:
         """Count exchanges."""
@@ -301,6 +305,12 @@ class Metrics:
     def cooling(self, provider: str, credential: str, targets: int) -> None:
         """So many targets of a credential are left alone now."""
         self._cooling.labels(provider, credential).set(targets)
+
+    def seen(self, whole: int, rest: int, size: int) -> None:
+        """So many further sessions were read whole, of so many only what was new; `size` bytes of them are kept."""
+        self._loads.labels("whole").inc(whole)
+        self._loads.labels("new").inc(rest)
+        self._seen.set(size)
 
     def store_breaker(self, opened: int) -> None:
         """The store is not asked from now on (1), or is asked again (0)."""

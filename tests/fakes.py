@@ -49,7 +49,9 @@ class MemoryStore:
         found = self.sessions.get(key)
         return found if found is not None and found[0].expires > self.now() else None
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+    async def load(
+        self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
+    ) -> Session | None:
         found = self._find(key)
         if found is None:
             return None

@@ -216,6 +216,16 @@ def _text(info: Any) -> str:
     return "\n".join(f"{name}:{value}" for name, value in info.items()) if isinstance(info, dict) else str(info)
 
 
+QUICK = {
+    "INFO-PERIOD": 300,
+    "PING-PERIOD": 200,
+    "PUBLISH-PERIOD": 300,
+    "MIN-LINK-RECONNECT-PERIOD": 500,
+    "TILT-PERIOD": 1000,
+}
+"""Milliseconds between a sentinel's looks. Its own are seconds, which would be most of a test's time."""
+
+
 @dataclass
 class Trio:
     """A master, two replicas and three sentinels that call the master `gw`."""
@@ -227,14 +237,23 @@ class Trio:
     def url(self) -> str:
         return "redis://" + ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels) + "/0"
 
-    def master(self) -> int:
-        return int(self.sentinels[0].ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "gw")[1])
+    def master(self, sentinel: Process | None = None) -> int:
+        """Which port has the master, as a sentinel, the first if none is given, says."""
+        return int((sentinel or self.sentinels[0]).ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "gw")[1])
+
+    def usable(self, sentinel: Process) -> bool:
+        """Whether a sentinel sees that all is well, so that a failover may begin. It looks more often from now on."""
+        sentinel.ask("SENTINEL", "DEBUG", *(str(part) for pair in QUICK.items() for part in pair))
+        with redis.Redis(port=sentinel.port, decode_responses=True, socket_timeout=2) as client:
+            state, replicas = client.sentinel_master("gw"), client.sentinel_slaves("gw")
+        others = int(state["num-other-sentinels"]) == 2
+        return others and [one["flags"] for one in (state, *replicas)] == ["master", "slave", "slave"]
 
 
 @contextmanager
 def sentinels() -> Iterator[Trio]:
     with servers() as made:
-        first = made.start("--appendonly", "no")
+        first = made.start("--appendonly", "no", "--repl-diskless-sync-delay", 0)
         wait(first.ready)
         data = [first]
         data += [made.start("--repl-diskless-sync-delay", 0, "--replicaof", "127.0.0.1", first.port) for _ in range(2)]
@@ -246,11 +265,6 @@ def sentinels() -> Iterator[Trio]:
         )
         trio = Trio(data, [made.start(config=config) for _ in range(3)])
 
-        def complete(sentinel: Process) -> bool:
-            with redis.Redis(port=sentinel.port, decode_responses=True, socket_timeout=2) as client:
-                state = client.sentinel_master("gw")
-            return int(state["num-slaves"]) == 2 and int(state["num-other-sentinels"]) == 2
-
         for sentinel in trio.sentinels:
-            wait(lambda sentinel=sentinel: complete(sentinel))
+            wait(lambda sentinel=sentinel: trio.usable(sentinel))
         yield trio

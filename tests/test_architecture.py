@@ -33,6 +33,7 @@ LAYERS = [
     {"gateway.ask"},
     {"gateway.fleet", "gateway.ledger"},
     {
+        "gateway.alone",
         "gateway.reload",
         "gateway.credentials",
         "gateway.upstream",

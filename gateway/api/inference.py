@@ -40,7 +40,7 @@ COUNT = "countTokens"
 """Gemini's method, and the mark of its requests."""
 
 PATIENCE = 0.05
-"""Seconds after which a client that waits is watched; only a turn must know at once whether its end was read."""
+"""Seconds after which a client that waits is watched; a turn asks before its end besides."""
 
 LONG = 60.0
 """Seconds; the vendors' SDKs take no heed of a longer Retry-After and ask again at once, unless told not to."""
@@ -156,10 +156,9 @@ class _Visit:
         request = open_request(self._scope, body)
         await self._admit(caller)
         ask = self._ask = self._asked(request, caller, body)
-        if ask.session is None:
-            self._watch.look(PATIENCE, partial(out.listen, receive))
-        else:
-            out.listen(receive)
+        self._watch.look(PATIENCE, partial(out.listen, receive))
+        if ask.session is not None:
+            out.look_last(receive)
         if request.stream:
             out.stream(*_framing(request))
         serve_one = count if request.query == COUNT else self._serve_one

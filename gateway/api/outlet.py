@@ -1,9 +1,10 @@
 """The way back to one client, over ASGI: headers, keep-alive comments, and the news that it left."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import cast
 
-from litestar.types import Receive, Send
+from litestar.types import Message, Receive, Send
 
 from gateway.watch import Watch
 
@@ -20,6 +21,7 @@ class AsgiOutlet:
         self._common = common
         self._loop = asyncio.get_running_loop()
         self._listener: asyncio.Task[None] | None = None
+        self._receive: Receive | None = None
         self._pulse: asyncio.TimerHandle | None = None
         self._beat: asyncio.Task[None] | None = None
         self._content_type = ""
@@ -34,6 +36,10 @@ class AsgiOutlet:
         """The request has been read: what comes now is that the client leaves."""
         if not self.done:
             self._listener = self._loop.create_task(self._listen(receive))
+
+    def look_last(self, receive: Receive) -> None:
+        """Before the end is sent, whether the client is still there is to be known: a turn is marked if it is not."""
+        self._receive = receive
 
     def stream(self, content_type: str, comment: bytes) -> None:
         """The reply will be a stream: from now on silence is broken by `comment`."""
@@ -64,11 +70,13 @@ class AsgiOutlet:
         """The end of the stream."""
         if self._busy and self._beat is not None:
             await asyncio.wait([self._beat])
+        self._look()
         self.done = True
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def whole(self, headers: Headers, body: bytes, status: int = 200) -> None:
         """A whole reply."""
+        self._look()
         self.started = self.done = True
         length = ("content-length", str(len(body)))
         await self._head(status, [("content-type", "application/json"), length, *headers])
@@ -80,11 +88,24 @@ class AsgiOutlet:
             self._listener.cancel()
         if self._pulse is not None:
             self._pulse.cancel()
-        self._listener = self._pulse = self._beat = None
+        self._listener = self._pulse = self._beat = self._receive = None
 
     async def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in (*headers, *self._common)]
         await self._send({"type": "http.response.start", "status": status, "headers": raw})
+
+    def _look(self) -> None:
+        """Ask without waiting: a task that listens costs many times that. If nothing is told at once, it is there."""
+        if self._receive is None or self._listener is not None:
+            return
+        asking = cast("Coroutine[object, None, Message]", self._receive())
+        try:
+            asking.send(None)
+        except StopIteration as told:
+            if told.value["type"] == "http.disconnect":
+                self._watch.leave()
+        finally:
+            asking.close()
 
     async def _listen(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

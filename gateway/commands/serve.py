@@ -25,6 +25,7 @@ from uvicorn.config import STARTUP_FAILURE
 
 from gateway import logs
 from gateway.app import create_app
+from gateway.commands import heap
 from gateway.commands.load import CommandFailed, chosen_file, load
 from gateway.commands.together import Protocol
 from gateway.commands.workers import SAME_INTERRUPT, Supervisor
@@ -71,6 +72,11 @@ class Server(uvicorn.Server):
             gc.set_threshold(*GC_THRESHOLDS)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
             self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % heap.EVERY == 0:
+            heap.give_back()
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if sig == signal.SIGINT and self._supervised:
@@ -148,6 +154,7 @@ def serve(
     supervised: bool = False,
 ) -> int:
     """Serve in this process; returns the exit code. `supervised`: a parent decides when to stop."""
+    heap.join_arenas()
     try:
         app = factory()
     except (ConfigError, GatewayError, OSError) as exc:

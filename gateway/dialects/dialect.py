@@ -118,6 +118,8 @@ class Dialect(Protocol):
     NAME: str
     FORWARDED_HEADERS: frozenset[str]
     """Lower-case names of client headers that go up to a provider of the same dialect."""
+    JOINABLE: bool
+    """Whether `splice` looks at no message without SIGNATURE_MARK, so that several may be given to it as one."""
     COUNTING: Counting | None
     """How tokens are counted, where the vendor has an endpoint for it."""
 
@@ -172,10 +174,11 @@ class Dialect(Protocol):
         """The way back, as the JSON of the tools member."""
 
     # replies
-    def decode_reply(self, body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
-        """A whole reply, with `said` set. An error object with status 200 raises UpstreamError.
+    def decode_reply(self, body: bytes, origin: Origin, *, skim: bool = False, keep: bool = True) -> Reply:
+        """A whole reply. An error object with status 200 raises UpstreamError.
 
         `skim`: the bytes are passed on and nobody keeps what they say, so that its content may be left out.
+        `keep`: a session will keep it, so `said` is set.
         """
 
     def encode_reply(self, reply: Reply, head: ReplyHead) -> bytes:

@@ -1,17 +1,13 @@
 """A small file that the workers of one machine share: replaced whole, changed under a lock."""
 
-import asyncio
-import fcntl
 import logging
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from gateway.errors import StoreUnavailable
+from gateway.alone import alone, replace, unavailable
 
 log = logging.getLogger("gateway.fleet")
 
@@ -43,24 +39,20 @@ class SharedFile(Generic[Value]):
         except FileNotFoundError:
             return self._empty()
         except OSError as exc:
-            raise _unavailable() from exc
+            raise unavailable() from exc
         return self._value
 
     async def change(self, step: Callable[[Value], tuple[Value, T]]) -> T:
         """One atomic step: from what is there to what shall be there, and a result."""
 
         def work() -> T:
-            with self._alone():
-                before = self._bytes()
-                value, result = step(self._decoded(before))
-                if (after := msgspec.json.encode(value)) != before:
-                    self._save(after)
+            before = self._bytes()
+            value, result = step(self._decoded(before))
+            if (after := msgspec.json.encode(value)) != before:
+                replace(self._path, after)
             return result
 
-        try:
-            return await asyncio.to_thread(work)
-        except OSError as exc:
-            raise _unavailable() from exc
+        return await alone(self._lock, work)
 
     def _bytes(self) -> bytes:
         try:
@@ -75,23 +67,3 @@ class SharedFile(Generic[Value]):
             log.warning("%s is damaged and begins anew", self._path)
             return self._empty()
         return found
-
-    def _save(self, data: bytes) -> None:
-        new = self._path.with_suffix(".new")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-        new.replace(self._path)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._lock, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
-
-
-def _unavailable() -> StoreUnavailable:
-    return StoreUnavailable("The file that workers share cannot be used.", code="store_unavailable")

@@ -1,20 +1,15 @@
 """The ledger in two small files beside the sessions, for the workers of one machine."""
 
-import asyncio
-import fcntl
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from gateway.alone import alone, replace, unavailable
 from gateway.errors import StoreUnavailable
 from gateway.ledger.ledger import Entries, Strikes
-
-T = TypeVar("T")
 
 _MOST = 10_000
 """Addresses that are remembered; beyond that those go that would be forgotten first."""
@@ -40,7 +35,7 @@ class FileLedger:
         except FileNotFoundError:
             return "", None if seen == "" else {}
         except OSError as exc:
-            raise _unavailable() from exc
+            raise unavailable() from exc
 
     async def put(self, name: str, value: bytes, *, new: bool = False) -> bool:
         def step() -> bool:
@@ -50,7 +45,7 @@ class FileLedger:
             self._save(self._entries, {**known, name: value})
             return True
 
-        return await self._locked(step)
+        return await alone(self._lock, step)
 
     async def remove(self, name: str) -> bool:
         def step() -> bool:
@@ -60,10 +55,10 @@ class FileLedger:
             self._save(self._entries, known)
             return True
 
-        return await self._locked(step)
+        return await alone(self._lock, step)
 
     async def strikes(self, address: str) -> Strikes:
-        return await self._locked(lambda: self._of(self._struck(), address))
+        return await alone(self._lock, lambda: self._of(self._struck(), address))
 
     async def strike(self, address: str, seconds: float) -> Strikes:
         def step() -> Strikes:
@@ -73,7 +68,7 @@ class FileLedger:
             self._save(self._strikes, dict(sorted(struck.items(), key=lambda found: found[1][1])[-_MOST:]))
             return Strikes(before.count + 1, seconds)
 
-        return await self._locked(step)
+        return await alone(self._lock, step)
 
     async def forgive(self, address: str) -> None:
         def step() -> None:
@@ -81,7 +76,7 @@ class FileLedger:
             if struck.pop(address, None):
                 self._save(self._strikes, struck)
 
-        await self._locked(step)
+        await alone(self._lock, step)
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -101,34 +96,9 @@ class FileLedger:
         count, until = struck.get(address, (0, 0.0))
         return Strikes(count, until - self._clock()) if count else Strikes()
 
-    async def _locked(self, step: Callable[[], T]) -> T:
-        def work() -> T:
-            with self._alone():
-                return step()
-
-        try:
-            return await asyncio.to_thread(work)
-        except OSError as exc:
-            raise _unavailable() from exc
-
     @staticmethod
     def _save(path: Path, value: object) -> None:
-        new = path.with_suffix(".new")
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.encode(value))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._lock, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+        replace(path, msgspec.json.encode(value), synced=True)
 
 
 def _read(path: Path, kind: Any) -> Any:  # noqa: ANN401 - a type, and a value of it
@@ -138,7 +108,3 @@ def _read(path: Path, kind: Any) -> Any:  # noqa: ANN401 - a type, and a value o
         return {}
     except msgspec.DecodeError as exc:
         raise StoreUnavailable(f"{path.name} beside the sessions is damaged; repair or remove it.") from exc
-
-
-def _unavailable() -> StoreUnavailable:
-    return StoreUnavailable("The files that workers share cannot be used.", code="store_unavailable")

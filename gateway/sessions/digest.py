@@ -34,7 +34,7 @@ class Digests:
         return _keyed(_content(messages), self._keys[0])
 
     def all(self, messages: Iterable[Message]) -> tuple[bytes, ...]:
-        """Every digest that these messages may have been stored with."""
+        """Every digest that these messages may have been stored with; the first is `of` them."""
         content = _content(messages)
         return tuple(_keyed(content, key) for key in self._keys)
 

@@ -3,7 +3,8 @@
 Fitted per attempt, since targets differ. Pure.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from gateway.dialects.dialect import Dialect, Encoded, Request
 from gateway.dialects.registry import DIALECTS
 from gateway.routing.table import Target
 from gateway.sessions.history import Aligned
-from gateway.sessions.store import Mark, Turn
+from gateway.sessions.store import Mark, Memo, Turn
 
 UNANSWERED = "This tool call was never answered."
 KEPT_SHARE = 0.75
@@ -64,13 +65,13 @@ class Fitting:
         if self._aligned is None:
             return self._alone(target)
         cut = window(self._aligned, target.context_tokens, self._max_turns, self._cut)
-        numbers = [number for number in sorted(self._aligned.turns) if number >= cut]
-        history = self._history(self._aligned, numbers, target)
+        numbers = numbers_from(self._aligned, cut)
+        history, injected = self._history(self._aligned, numbers, target)
         encoded = self._whole(self._aligned, history, target)
         return Fitted(
             body=encoded.body,
             dropped=encoded.dropped,
-            injected=len(history),
+            injected=injected,
             trimmed=numbers[0] - self._aligned.first if numbers else 0,
             cut=cut,
         )
@@ -88,14 +89,14 @@ class Fitting:
             return replace(self._prompt, max_tokens=target.max_output_tokens)
         return self._prompt
 
-    def _whole(self, aligned: Aligned, history: list[bytes], target: Target) -> Encoded:
+    def _whole(self, aligned: Aligned, history: Sequence[bytes], target: Target) -> Encoded:
         provider = DIALECTS[target.dialect]
         if provider is self._client:
             return Encoded(
                 provider.splice(
                     self._request,
                     model=target.model,
-                    system=_system(aligned.system, provider),
+                    system=_system(aligned, provider),
                     messages=(*history, *aligned.sent),
                     tools=_tools(aligned.tools, provider),
                 )
@@ -111,11 +112,12 @@ class Fitting:
         prompt = replace(prompt, messages=messages, system=system, tools=tools)
         return provider.encode_prompt(prompt, target.origin, history)
 
-    def _history(self, aligned: Aligned, numbers: list[int], target: Target) -> list[bytes]:
+    def _history(self, aligned: Aligned, numbers: range, target: Target) -> tuple[Sequence[bytes], int]:
+        """The messages of these turns for a target, and how many they are: several may be joined in one."""
         provider, origin, marks = DIALECTS[target.dialect], target.origin, aligned.marks
-        if (history := _as_it_was(aligned, numbers, target.dialect, origin)) is not None:
-            return history
-        history = []
+        if (told := _as_it_was(aligned, numbers, provider, origin, joined=provider is self._client)) is not None:
+            return told
+        history: list[bytes] = []
         if aligned.preamble:
             history += render(aligned.preamble, provider, origin)
         called: Mapping[str, str] = _calls_before(marks, numbers[0]) if numbers else {}
@@ -126,46 +128,82 @@ class Fitting:
             if calls:
                 history += self._unanswered(aligned, number, provider, origin)
             called = dict(calls) if calls else {}
-        return history
+        return history, len(history)
 
     @staticmethod
     def _unanswered(aligned: Aligned, number: int, provider: Dialect, target: Origin) -> Iterable[bytes]:
         """Results for calls of turn `number` that nobody answered, so that no provider refuses the history."""
-        calls = aligned.marks[number].calls
-        answers = aligned.marks.get(number + 1, aligned.mark).results
-        if "" in answers:  # Gemini: matched by name and order
-            return ()
-        open_calls = [(id, name) for id, name in calls if id not in answers]
-        if not open_calls:
-            return ()
         results = [
-            ToolResult(call_id=i, name=n, content=(Text(text=UNANSWERED),), is_error=True) for i, n in open_calls
+            ToolResult(call_id=i, name=n, content=(Text(text=UNANSWERED),), is_error=True)
+            for i, n in _open_calls(aligned, number)
         ]
+        if not results:
+            return ()
         return provider.encode_messages([Message("user", tuple(results))], target).messages
 
 
-def _as_it_was(aligned: Aligned, numbers: list[int], dialect: str, origin: Origin) -> list[bytes] | None:
-    """The history as one dialect and one target said it; None if a part of it must be looked at on its own."""
-    history = list(aligned.preamble.messages) if aligned.preamble else []
-    if aligned.preamble and aligned.preamble.dialect != dialect:
+class _Told(NamedTuple):
+    """Turns `numbers` as they went up to a target, `amount` messages. They stay so for as long as the turns do."""
+
+    origin: Origin
+    joined: bool
+    numbers: range
+    messages: tuple[bytes, ...]
+    amount: int
+
+
+def _as_it_was(
+    aligned: Aligned, numbers: range, provider: Dialect, origin: Origin, *, joined: bool
+) -> tuple[Sequence[bytes], int] | None:
+    """The history as one dialect and one target said it; None if a part of it must be looked at on its own.
+
+    With `joined`, all that was told before is one piece of bytes.
+    """
+    preamble = aligned.preamble.messages if aligned.preamble else ()
+    if aligned.preamble and (aligned.preamble.dialect != provider.NAME or SIGNATURE_MARK in b"".join(preamble)):
         return None
-    for number in numbers:
+    memo = aligned.memo or Memo()
+    told = memo.value
+    joined = joined and provider.JOINABLE
+    if (
+        not isinstance(told, _Told)
+        or (told.origin, told.joined, told.numbers.start) != (origin, joined, numbers.start)
+        or told.numbers.stop > numbers.stop
+    ):
+        told = _Told(origin, joined, numbers[:0], (), 0)
+    new: list[bytes] = []
+    for number in numbers[len(told.numbers) :]:
         turn = aligned.turns[number]
         question, reply = turn.question, turn.reply
-        if question.dialect != dialect or reply.dialect != dialect or aligned.marks[number].calls:
+        if question.dialect != provider.NAME or reply.dialect != provider.NAME or reply.origin not in (None, origin):
             return None
-        if reply.origin is not None and reply.origin != origin:
+        if aligned.marks[number].calls and _open_calls(aligned, number):
             return None
-        history += question.messages
-        history += reply.messages
-    return None if SIGNATURE_MARK in b"".join(history) else history
+        new += question.messages
+        new += reply.messages
+    if new:
+        if SIGNATURE_MARK in b"".join(new):
+            return None
+        messages = (*told.messages, *new)
+        told = _Told(origin, joined, numbers, (b",".join(messages),) if joined else messages, told.amount + len(new))
+        if not aligned.marks[numbers[-1]].calls:  # else it depends on the request whether they are answered
+            memo.value = told
+    return (*preamble, *told.messages), len(preamble) + told.amount
+
+
+def _open_calls(aligned: Aligned, number: int) -> list[tuple[str, str]]:
+    """The calls of a turn that the next one, or the request itself, does not answer: id and name."""
+    answers = aligned.marks.get(number + 1, aligned.mark).results
+    if "" in answers:  # Gemini: matched by name and order
+        return []
+    return [(id, name) for id, name in aligned.marks[number].calls if id not in answers]
 
 
 def opened_by_system(prompt: Prompt) -> Prompt:
     """A prompt whose leading system messages (Responses has them in its input) are part of its system prompt."""
-    first = next((n for n, message in enumerate(prompt.messages) if message.role != "system"), len(prompt.messages))
-    if first == 0:
+    if not prompt.messages or prompt.messages[0].role != "system":
         return prompt
+    first = next((n for n, message in enumerate(prompt.messages) if message.role != "system"), len(prompt.messages))
     system = tuple(part for message in prompt.messages[:first] for part in message.parts)
     return replace(prompt, system=prompt.system + system, messages=prompt.messages[first:])
 
@@ -206,9 +244,13 @@ def _calls_before(marks: Mapping[int, Mark], number: int) -> dict[str, str]:
     return dict(before.calls) if before else {}
 
 
-def _system(said: Said | None, provider: Dialect) -> tuple[bytes, ...] | None:
-    if said is None or said.dialect == provider.NAME:
-        return said.messages if said else None
+def _system(aligned: Aligned, provider: Dialect) -> tuple[bytes, ...] | None:
+    """None for the request's own."""
+    said = aligned.system
+    if said is None:
+        return None if aligned.brought_system else ()
+    if said.dialect == provider.NAME:
+        return said.messages
     return provider.encode_system(DIALECTS[said.dialect].decode_system(said.messages))
 
 
@@ -223,7 +265,7 @@ def window(aligned: Aligned, context_tokens: int, max_turns: int, cut: int) -> i
 
     Only whole turns go, and only in front of one that begins with a user message.
     """
-    numbers = [number for number in sorted(aligned.turns) if number >= cut]
+    numbers = numbers_from(aligned, cut)
     marks = aligned.marks
     tokens = 0
     if context_tokens:
@@ -240,7 +282,15 @@ def window(aligned: Aligned, context_tokens: int, max_turns: int, cut: int) -> i
     return _newest_fresh(numbers, marks)
 
 
-def _newest_fresh(numbers: list[int], marks: Mapping[int, Mark]) -> int:
+def numbers_from(aligned: Aligned, cut: int) -> range:
+    """The turns that may be injected, from number `cut` on."""
+    if not aligned.turns:
+        return range(cut, cut)
+    lowest = min(aligned.turns)
+    return range(max(lowest, cut), max(lowest + len(aligned.turns), cut))
+
+
+def _newest_fresh(numbers: Sequence[int], marks: Mapping[int, Mark]) -> int:
     return next((number for number in reversed(numbers) if marks[number].fresh), numbers[0])
 
 
@@ -249,7 +299,7 @@ def turn_tokens(aligned: Aligned | None, turn: Turn, cut: int) -> int:
     estimate = (sum(map(len, turn.question.messages)) + sum(map(len, turn.reply.messages))) // 4
     if turn.usage is None or aligned is None:
         return estimate
-    before = sum(mark.tokens for number, mark in aligned.marks.items() if cut <= number)
+    before = sum([mark.tokens for number, mark in aligned.marks.items() if cut <= number])
     answer = turn.usage.output - turn.usage.reasoning
     asked = turn.usage.input - before
     return asked + answer if asked > 0 else estimate

@@ -4,7 +4,7 @@ Pure: a session and a request go in, values come out.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypeVar
 
 from msgspec import Struct
 
@@ -12,7 +12,9 @@ from gateway.conversation import Message, Said, ToolCall, ToolResult
 from gateway.dialects.dialect import Dialect, Spoken
 from gateway.errors import GatewayError, Kind
 from gateway.sessions.digest import PLAIN, Digests
-from gateway.sessions.store import Mark, Session, Turn
+from gateway.sessions.store import Head, Mark, Memo, Session, Turn
+
+T = TypeVar("T")
 
 Mode = Literal["auto", "delta", "resend", "reset", "append", "follow"]
 """X-Session-History's, and two in which all that is sent is new: `append`, where the same question next may be a
@@ -25,7 +27,8 @@ _WHOLE = ("append", "follow")
 class Asked(Struct, kw_only=True):
     """A request as a session sees it. `turn` is X-Session-Turn; `retry`: the client's SDK says it is a retry.
 
-    `digests` makes and knows the session's digests. `runs` are its messages, decoded when somebody asks first.
+    `digests` makes and knows the session's digests. `runs` are its messages, decoded when somebody asks first, and
+    `questions` the digests of those from an index on.
     """
 
     dialect: Dialect
@@ -35,6 +38,7 @@ class Asked(Struct, kw_only=True):
     retry: bool = False
     digests: Digests = PLAIN
     runs: "list[_Run] | None" = None
+    questions: dict[int, tuple[bytes, ...]] = {}
 
 
 class Aligned(Struct, frozen=True, kw_only=True):
@@ -42,7 +46,7 @@ class Aligned(Struct, frozen=True, kw_only=True):
 
     `turns` go in front of `sent`, by number. `question` is what is stored as this turn's. `replace_from` and
     `replay` are turn numbers. `system`, `preamble`, `tools` are what is used upstream; `brought_*` what is stored.
-    `calls` are the tool calls that wait for a result: id to name.
+    `calls` are the tool calls that wait for a result: id to name. `memo` is the session's.
     """
 
     dialect: str
@@ -62,6 +66,7 @@ class Aligned(Struct, frozen=True, kw_only=True):
     brought_system: Said | None = None
     brought_preamble: Said | None = None
     brought_tools: Said | None = None
+    memo: Memo | None = None
     first: int = 1
     replaced: int = 0
 
@@ -104,20 +109,19 @@ def align(asked: Asked, session: Session | None) -> Aligned:
     question = raws[place.start :]
     new = [message for run in runs if run.start >= place.start for message in run.messages]
     brought_preamble = _preamble(asked, place)
-    marks = {} if session is None else {n: m for n, m in session.marks.items() if n < place.inject_before}
+    marks = {} if session is None else _before(session.marks, place, session.head)
     calls = _open_calls(marks, place)
     _check_results(new, runs, place, calls)
     name = asked.dialect.NAME
     head = session.head if session else None
     brought_system = Said(name, asked.spoken.system) if asked.spoken.system else None
     brought_tools = Said(name, (asked.spoken.tools,)) if asked.spoken.tools else None
-    in_calls = any(mark.calls for mark in marks.values())
     return Aligned(
         dialect=name,
         mode=place.mode,
         sent=question if place.mode == "delta" else raws,
         question=question,
-        mark=_mark(new, question, asked.digests),
+        mark=_mark(new, question, _questions(runs, place.start, asked)[0]),
         prefill=_prefill(runs, place),
         turns=_turns(session, place),
         marks=marks,
@@ -126,10 +130,11 @@ def align(asked: Asked, session: Session | None) -> Aligned:
         replay=place.replay,
         system=None if brought_system or head is None else head.system,
         preamble=None if place.mode == "resend" else brought_preamble or (head.preamble if head else None),
-        tools=None if brought_tools or head is None or not in_calls else head.tools,
+        tools=_session_tools(head, marks) if head and not brought_tools else None,
         brought_system=brought_system,
         brought_preamble=brought_preamble,
         brought_tools=brought_tools,
+        memo=session.memo if session else None,
         first=head.first if head else 1,
         replaced=head.next - place.replace_from if head and place.replace_from is not None else 0,
     )
@@ -222,7 +227,7 @@ def _last_held(runs: list[_Run], session: Session, digests: Digests) -> tuple[in
 def _after(runs: list[_Run], start: int, number: int, asked: Asked, session: Session) -> _Place:
     last = session.head.next - 1
     replace_from = number + 1 if number < last else None
-    questions = _questions(runs, start, asked.digests)
+    questions = _questions(runs, start, asked)
     mark = session.marks.get(last)
     if number == last - 1 and mark and mark.question in questions and _may_replay(asked, mark):
         return _Place("resend", start, inject_before=last, replay=last)
@@ -233,7 +238,7 @@ def _delta(asked: Asked, runs: list[_Run], start: int, session: Session) -> _Pla
     head = session.head
     last = head.next - 1
     mark = session.marks.get(last)
-    if mark is not None and mark.question in _questions(runs, start, asked.digests):
+    if mark is not None and mark.question in _questions(runs, start, asked):
         if _may_replay(asked, mark):
             return _Place("delta", start, inject_before=last, replay=last)
         alone = head.first == last and asked.mode == "auto"
@@ -246,15 +251,19 @@ def _may_replay(asked: Asked, mark: Mark) -> bool:
     return not mark.incomplete and (mark.unconfirmed or asked.retry)
 
 
-def _questions(runs: list[_Run], start: int, digests: Digests) -> tuple[bytes, ...]:
-    return digests.all(message for run in runs if run.start >= start for message in run.messages)
+def _questions(runs: list[_Run], start: int, asked: Asked) -> tuple[bytes, ...]:
+    """Every digest that what is asked from `start` on may have been stored with; the first is the one to store."""
+    if start not in asked.questions:
+        new = (message for run in runs if run.start >= start for message in run.messages)
+        asked.questions[start] = asked.digests.all(new)
+    return asked.questions[start]
 
 
-def _mark(new: list[Message], question: Sequence[bytes], digests: Digests) -> Mark:
+def _mark(new: list[Message], question: Sequence[bytes], digest: bytes) -> Mark:
     first = new[0].parts[0] if new and new[0].parts else None
     results = tuple(part.call_id for message in new for part in message.parts if isinstance(part, ToolResult))
     return Mark(
-        question=digests.of(new),
+        question=digest,
         reply=b"",
         tokens=sum(map(len, question)) // 4,
         fresh=not isinstance(first, ToolResult),
@@ -272,7 +281,19 @@ def _prefill(runs: list[_Run], place: _Place) -> tuple[Message, ...]:
 def _turns(session: Session | None, place: _Place) -> dict[int, Turn]:
     if session is None or place.mode == "resend":
         return {}
-    return {n: turn for n, turn in session.turns.items() if n < place.inject_before}
+    return _before(session.turns, place, session.head)
+
+
+def _before(found: dict[int, T], place: _Place, head: Head) -> dict[int, T]:
+    """What is by number, of the turns that stay in front of the new one."""
+    if place.inject_before >= head.next:
+        return found
+    return {number: value for number, value in found.items() if number < place.inject_before}
+
+
+def _session_tools(head: Head, marks: dict[int, Mark]) -> Said | None:
+    """The session's tools, if there are calls of them in its history (rule S6)."""
+    return head.tools if head.tools is not None and any(mark.calls for mark in marks.values()) else None
 
 
 # ---------------------------------------------------------------- tool calls and their results

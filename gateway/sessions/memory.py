@@ -202,7 +202,7 @@ class Memory:
                 Kind.TOO_LARGE, f"The messages are larger than a session may be ({self._limits.max_bytes} bytes)."
             )
         recall = Recall(ask=ask, state="new")
-        self._metrics.active_turns.inc()
+        self._metrics.turns += 1
         try:
             if not await self._made_already(recall):
                 recall.aligned = await self._aligned(asked, recall)
@@ -224,7 +224,7 @@ class Memory:
         """The exchange is over, however it ended, or goes on without memory."""
         if not recall.ended:
             recall.ended = True
-            self._metrics.active_turns.dec()
+            self._metrics.turns -= 1
         if recall.hold is not None:
             left = max(self._budget - recall.seconds, 0.0) if self._budget < inf else None
             await recall.hold.end(stored=recall.committed is not None, within=left)

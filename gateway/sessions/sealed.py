@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from gateway.conversation import Said
 from gateway.sessions.sealing import LONG, MAGIC, Seal
+from gateway.sessions.seen import Seen
 from gateway.sessions.store import (
     ANY,
     Append,
@@ -44,11 +45,15 @@ _HEAD: Final = ("system", "preamble", "tools")
 
 
 class SealedStore:
-    """A SessionStore: `store` with a Seal in front. Beside what the store raises: StoreError for a missing key."""
+    """A SessionStore: `store` with a Seal in front. Beside what the store raises: StoreError for a missing key.
 
-    def __init__(self, store: SessionStore, seal: Seal) -> None:
+    What it has opened and `seen` it does not read and open again.
+    """
+
+    def __init__(self, store: SessionStore, seal: Seal, seen: Seen) -> None:
         self._store = store
         self._seal = seal
+        self._seen = seen
 
     @property
     def name(self) -> Literal["file", "redis"]:
@@ -56,15 +61,32 @@ class SealedStore:
 
     # ------------------------------------------------------------ content
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
-        found = await self._store.load(key, turns=turns, marks=marks, keep=keep, below=below)
+    async def load(
+        self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
+    ) -> Session | None:
+        tag = key.tag
+        known = known or self._seen.find(tag)
+        found = await self._store.load(key, turns=turns, marks=marks, keep=keep, below=below, known=known)
         if found is None:
+            self._seen.drop(tag)
             return None
-        called = {number: self._open_mark(mark, key.tag) for number, mark in found.marks.items() if mark.calls}
-        return Session(
-            head=self._open_head(found.head),
+        opened = await self._opened(found, known, tag)
+        if not below:
+            self._seen.keep(tag, opened)
+        return opened
+
+    async def _opened(self, found: Session, known: Session | None, tag: str) -> Session:
+        read = _read(found, known)
+        called = {number: self._open_mark(mark, tag) for number, mark in read.marks.items() if mark.calls}
+        opened = await self._open_turns(read.turns, tag)
+        head = self._open_head(found.head)
+        if not called and opened is read.turns and head is found.head:
+            return found
+        return replace(
+            found,
+            head=head,
             marks={**found.marks, **called} if called else found.marks,
-            turns=await self._open_turns(found.turns, key.tag),
+            turns=found.turns if opened is read.turns else {**found.turns, **opened},
         )
 
     async def append(self, key: SessionKey, append: Append) -> Appended:
@@ -97,6 +119,7 @@ class SealedStore:
         return await self._store.flag(key, number, token, unconfirmed=unconfirmed)
 
     async def delete(self, key: SessionKey) -> bool:
+        self._seen.drop(key.tag)
         return await self._store.delete(key)
 
     async def reserve(self, key: SessionKey, reservation: Reservation) -> Reserved:
@@ -233,6 +256,19 @@ class SealedStore:
             reply=replace(turn.reply, messages=reply),
             response=self._open_response(turn.response, tag),
         )
+
+
+def _read(found: Session, known: Session | None) -> Session:
+    """What of a session was read now: the turns that are not known, and the last two turns' marks in any case."""
+    if known is None or found.memo is None or found.memo is not known.memo:
+        return found
+    end = found.head.next
+    fresh = range(min(known.head.next, end - 2), end)
+    return Session(
+        head=found.head,
+        marks={number: found.marks[number] for number in fresh if number in found.marks},
+        turns={number: found.turns[number] for number in fresh if number in found.turns},
+    )
 
 
 def _size(turn: Turn) -> int:

@@ -136,15 +136,34 @@ class Head(Struct, frozen=True, kw_only=True):
     kept: int = 0
 
 
+class Memo:
+    """Room for what was made of a session's turns, which the loads share that go on from one another."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: object = None
+
+    def __eq__(self, other: object) -> bool:
+        """It is no part of what a session is."""
+        return isinstance(other, Memo)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Session(Struct, frozen=True, kw_only=True):
     """What a load returns: the head; marks by turn number; the newest turns, by number, contiguous up to the last.
 
     `marks` always has the last two turns' marks and those of every turn in `turns`; all of them if asked for.
+    `stamp` names the last turn as it was stored, "" if the store cannot tell what has changed since; `memo` is there
+    with it.
     """
 
     head: Head
     marks: dict[int, Mark]
     turns: dict[int, Turn]
+    stamp: bytes = b""
+    memo: Memo | None = None
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -317,12 +336,15 @@ class SessionStore(Protocol):
     def name(self) -> Literal["file", "redis"]:
         """Which store this is, for metrics and logs."""
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+    async def load(
+        self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
+    ) -> Session | None:
         """The session with its newest `turns` turns (0: none, at most what fits in memory budgets), or None.
 
         `below`, if not 0: those of the `turns` numbers below it that there are, with their marks alone (`marks` is
         False then).
         `marks`: the marks of all turns. The session's life is extended to at least `keep` seconds from now.
+        `known` is what an earlier load returned: a store may leave unread what cannot have changed since.
         """
 
     async def append(self, key: SessionKey, append: Append) -> Appended:

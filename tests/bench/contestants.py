@@ -12,6 +12,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CONFIGS = HERE / "configs"
 OTHERS = ROOT / ".bench"
+PLAIN = OTHERS / "gateway" / "bin" / "python"
+OURS = str(PLAIN) if PLAIN.exists() else sys.executable
+"""Runs our own code: with the packages of a plain install, as its users have it, or with those of development."""
 KEY = "sk-test"
 
 SAME, TRANSLATED = "same", "translated"
@@ -69,7 +72,7 @@ ANTHROPIC = Ask("translated")
 
 def bare(name: str, app: str, about: str, *, streams: bool = True) -> Contestant:
     """One of our own pieces under uvicorn."""
-    command = (sys.executable, "-m", "uvicorn", f"standin:{app}", "--app-dir", "{here}", *SERVER)
+    command = (OURS, "-m", "uvicorn", f"standin:{app}", "--app-dir", "{here}", *SERVER)
     command = tuple(str(HERE) if part == "{here}" else part for part in command)
     return Contestant(
         name, command, environment={"PROVIDER": "{provider}", "PYTHONPATH": str(ROOT)}, about=about, streams=streams
@@ -89,10 +92,11 @@ def tensorzero(model: str) -> Ask:
 CONTESTANTS = (
     Contestant(
         "gateway",
-        (sys.executable, "-m", "gateway", "serve", "--config", "{config}"),
+        (OURS, "-m", "gateway", "serve", "--config", "{config}"),
         "gateway.yaml",
         asks={SAME: Ask(), TRANSLATED: ANTHROPIC},
         stores=("file", "redis"),
+        environment={"PYTHONPATH": str(ROOT)},
         about="this one, everything on: client key, routing, metrics, log line, usage",
     ),
     Contestant(

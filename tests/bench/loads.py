@@ -20,7 +20,8 @@ class Load:
     """One kind of request.
 
     `size`: bytes of the message. `gap`: milliseconds between the events of a stream. `store`: what the gateway keeps
-    sessions in. `turns`: the history that each session has before; the sessions are a `pool`, used in turn.
+    sessions in; with `redis-first` it remembers none of them, so that each turn is the first that it serves of its
+    session. `turns`: the history that each session has before; the sessions are a `pool`, used in turn.
     `affinity`: requests carry an id for that alone. `shape`: a closed loop; once on each of 100 connections; or an
     open loop at half of the rate that a closed one reached.
     """
@@ -72,10 +73,13 @@ class Load:
         return "", 0
 
 
-def session(store: str, turns: int, pool: int, events: int = 0) -> Load:
+def session(store: str, turns: int, pool: int, *, start: int = 0, events: int = 0) -> Load:
+    """A turn of sessions with so many turns of history; with `start`, they have so few and grow to as many more."""
     name = f"session-{store}-{turns}" + ("-streamed" if events else "")
-    about = f"a {'streamed ' if events else ''}turn of a session in {store}, {turns} turns of history"
-    return Load(name, about, store=store, turns=turns, pool=pool, events=events)
+    met = "each met for the first time, " if store == "redis-first" else ""
+    about = f"a {'streamed ' if events else ''}turn of a session in {store.partition('-')[0]}, {met}"
+    about += f"{'about ' if start else ''}{turns} turns of history"
+    return Load(name, about, store=store, turns=start or turns, pool=pool, events=events)
 
 
 LOADS = (
@@ -94,9 +98,11 @@ LOADS = (
     session("file", 20, 2000),
     session("file", 200, 400),
     Load("whole-redis", "whole, no session, sessions kept in redis", store="redis"),
-    session("redis", 2, 2000),
-    session("redis", 20, 2000),
-    session("redis", 200, 400),
-    session("redis", 20, 2000, events=20),
+    session("redis", 20, 800, start=13),
+    session("redis", 200, 48, start=160),
+    session("redis", 20, 800, start=13, events=20),
+    session("redis-first", 2, 2000),
+    session("redis-first", 20, 2000),
+    session("redis-first", 200, 400),
 )
 QUICK = ("whole", "streamed-20", "translated", "whole-redis", "session-redis-20")

@@ -1,19 +1,29 @@
-"""Installs what this gateway is measured against, into `.bench/NAME`.
+"""Installs what is measured, into `.bench/NAME`: this gateway as its users do, and what it is measured against.
 
     python tests/bench/others.py [NAME ...]
 
 From PyPI each into an environment of its own, and from npm, in the versions that were measured. nginx is Debian's
-(`apt-get install nginx-light`).
+(`apt-get install nginx-light`). Of this gateway only the packages that it needs are used from there: the code that is
+measured is always the checkout's.
 """
 
 import json
 import subprocess
 import sys
 
-from tests.bench.contestants import CONTESTANTS, OTHERS, Contestant
+from tests.bench.contestants import CONTESTANTS, OTHERS, PLAIN, ROOT, Contestant
 
 OVERRIDES = {"@hono/node-server": "1.13.8"}
 """With what is current, Portkey 1.15.2 answers every stream with a 500: it changes headers that are immutable there."""
+
+
+def install_ours() -> None:
+    """The gateway without what its tests need, in the versions that they are run with."""
+    folder = PLAIN.parent.parent
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    versions = str(ROOT / "requirements-dev.txt")
+    subprocess.run([str(PLAIN), "-m", "pip", "install", "-q", "-c", versions, str(ROOT)], check=True)
+    (folder / "done").touch()
 
 
 def install(contestant: Contestant) -> None:
@@ -30,6 +40,8 @@ def install(contestant: Contestant) -> None:
 
 
 def main() -> None:
+    if "gateway" in (sys.argv[1:] or ["gateway"]):
+        install_ours()
     for contestant in CONTESTANTS:
         if contestant.package and contestant.name in (sys.argv[1:] or [contestant.name]):
             try:

@@ -68,9 +68,11 @@ def launched(
     """A contestant on its core, and the seconds from its start to its first answer."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(one()).port if store == "redis" else 0
+        kept, _, first = (store or "file").partition("-")
+        server = stack.enter_context(one()).port if kept == "redis" else 0
         port, log = free_port(), directory / "log"
-        known = {"port": port, "provider": provider, "redis": server, "store": store or "file", "spare": free_port()}
+        known = {"port": port, "provider": provider, "redis": server, "store": kept, "spare": free_port()}
+        known["cache"] = "0" if first else "16MiB"
         command, environment = contestant.start(directory, **known)
         began = time.perf_counter()
         process = stack.enter_context(running(command, log, environment, cores))

@@ -14,7 +14,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests import servers
-from tests.chaos.redis_load import HEADER, Proxy, Run, line, two_gateways, under_load
+from tests.chaos.proxy import Proxy
+from tests.chaos.redis_load import HEADER, Run, line, two_gateways, under_load
 from tests.servers import Process
 
 SECONDS = 5.0
@@ -28,85 +29,93 @@ def at(process: Process) -> str:
 
 async def paused(seconds: float, more: str = "") -> Run:
     """Stopped, so that connections stay and nothing answers."""
-    with servers.one() as redis, two_gateways(at(redis), more) as gateways:
+    with servers.one() as redis:
+        async with two_gateways(at(redis), more) as gateways:
 
-        async def fault() -> None:
-            with redis.paused():
-                await asyncio.sleep(seconds)
+            async def fault() -> None:
+                with redis.paused():
+                    await asyncio.sleep(seconds)
 
-        return await under_load(gateways, fault)
+            return await under_load(gateways, fault)
 
 
 async def killed(seconds: float, more: str = "") -> Run:
     """Killed, and started again after a while, with every turn synced before it was acknowledged."""
-    with servers.one(*ALWAYS) as redis, two_gateways(at(redis), more) as gateways:
+    with servers.one(*ALWAYS) as redis:
+        async with two_gateways(at(redis), more) as gateways:
 
-        async def fault() -> None:
-            redis.kill()
-            await asyncio.sleep(seconds)
-            redis.start()
-            await asyncio.to_thread(servers.wait, redis.ready)
+            async def fault() -> None:
+                redis.kill()
+                await asyncio.sleep(seconds)
+                redis.start()
+                await asyncio.to_thread(servers.wait, redis.ready)
 
-        return await under_load(gateways, fault)
+            return await under_load(gateways, fault)
 
 
 async def restarted(seconds: float, more: str = "") -> Run:
     """Killed and started again at once, again and again: it knows no script then."""
-    with servers.one(*ALWAYS) as redis, two_gateways(at(redis), more) as gateways:
+    with servers.one(*ALWAYS) as redis:
+        async with two_gateways(at(redis), more) as gateways:
 
-        async def fault() -> None:
-            for _ in range(3):
-                await asyncio.to_thread(redis.restart)
-                await asyncio.sleep(seconds / 3)
+            async def fault() -> None:
+                for _ in range(3):
+                    await asyncio.to_thread(redis.restart)
+                    await asyncio.sleep(seconds / 3)
 
-        return await under_load(gateways, fault)
+            return await under_load(gateways, fault)
 
 
 async def forgetful(seconds: float, more: str = "") -> Run:
     """Its scripts are flushed all the time."""
-    with servers.one() as redis, two_gateways(at(redis), more) as gateways:
+    with servers.one() as redis:
+        async with two_gateways(at(redis), more) as gateways:
 
-        async def fault() -> None:
-            for _ in range(round(seconds / 0.02)):
-                await asyncio.to_thread(redis.ask, "SCRIPT", "FLUSH")
-                await asyncio.sleep(0.02)
+            async def fault() -> None:
+                for _ in range(round(seconds / 0.02)):
+                    await asyncio.to_thread(redis.ask, "SCRIPT", "FLUSH")
+                    await asyncio.sleep(0.02)
 
-        return await under_load(gateways, fault)
+            return await under_load(gateways, fault)
 
 
 async def swallowed(seconds: float, more: str = "") -> Run:
     """Connections open, and nothing comes through them in either direction."""
     with servers.one() as redis:
-        async with Proxy(redis.port).serving() as proxy:
-            with two_gateways(f'url: "redis://127.0.0.1:{proxy.port}/0"', more) as gateways:
+        async with (
+            Proxy(redis.port).serving() as proxy,
+            two_gateways(f'url: "redis://127.0.0.1:{proxy.port}/0"', more) as gateways,
+        ):
 
-                async def fault() -> None:
-                    proxy.swallow = True
-                    await asyncio.sleep(seconds)
-                    proxy.swallow = False
+            async def fault() -> None:
+                proxy.swallow = True
+                await asyncio.sleep(seconds)
+                proxy.swallow = False
 
-                return await under_load(gateways, fault)
+            return await under_load(gateways, fault)
 
 
 async def cut(seconds: float, more: str = "") -> Run:
     """All connections are reset, ten times a second."""
     with servers.one() as redis:
-        async with Proxy(redis.port).serving() as proxy:
-            with two_gateways(f'url: "redis://127.0.0.1:{proxy.port}/0"', more) as gateways:
+        async with (
+            Proxy(redis.port).serving() as proxy,
+            two_gateways(f'url: "redis://127.0.0.1:{proxy.port}/0"', more) as gateways,
+        ):
 
-                async def fault() -> None:
-                    for _ in range(round(seconds * 10)):
-                        proxy.reset()
-                        await asyncio.sleep(0.1)
+            async def fault() -> None:
+                for _ in range(round(seconds * 10)):
+                    proxy.reset()
+                    await asyncio.sleep(0.1)
 
-                return await under_load(gateways, fault)
+            return await under_load(gateways, fault)
 
 
 async def sentinel(_: float, more: str = "", wait: int = 0, *, back: bool = False) -> Run:
     """The master is killed, and Sentinel makes a replica the master; or it stands still for so long and comes back."""
     with servers.sentinels() as trio:
         settings = f'url: "{trio.url}", mode: sentinel, sentinel_master: gw, wait_replicas: {wait}'
-        with two_gateways(settings, more) as gateways:
+        async with two_gateways(settings, more) as gateways:
             master = next(process for process in trio.data if process.port == trio.master())
 
             async def fault() -> None:
@@ -121,7 +130,7 @@ async def cluster(_: float, more: str = "", wait: int = 0) -> Run:
     with servers.cluster(3, replicas=1) as nodes:
         addresses = ",".join(f"127.0.0.1:{node.port}" for node in nodes[:3])
         settings = f'url: "redis://{addresses}", mode: cluster, wait_replicas: {wait}'
-        with two_gateways(settings, more) as gateways:
+        async with two_gateways(settings, more) as gateways:
 
             def taken_over() -> bool:
                 return nodes[3].info("replication")["role"] == "master"
@@ -156,7 +165,7 @@ def main(names: list[str]) -> None:
             continue
         run = asyncio.run(scenario(SECONDS))
         sys.stdout.write(f"{line(name, run)}\n")
-        for what in (run.untold(), run.doubled()):
+        for what in (run.untold(), run.doubled(), run.astray()):
             if what:
                 sys.stdout.write(f"    {what}\n")
         sys.stdout.flush()

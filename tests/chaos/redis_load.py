@@ -6,11 +6,11 @@ so all beyond it is the gateway's and the store's.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
@@ -33,7 +33,18 @@ Fault = Callable[[], Awaitable[None]]
 
 
 def answer(seen: Seen) -> Say:
-    return Say(f"{seen.body['messages'][-1]['content']} is {uuid4().hex}", wait=PROVIDER)
+    """Names this answer, and those that the model was shown before it."""
+    *before, question = seen.body["messages"]
+    shown = [message["content"].split()[1] for message in before if message["role"] == "assistant"]
+    return Say(" ".join([question["content"], uuid4().hex[:12], *shown]), wait=PROVIDER)
+
+
+class Kept(NamedTuple):
+    """A stored turn: what was asked, the answer's name, and the names of those that it was shown before."""
+
+    question: str
+    name: str
+    shown: list[str]
 
 
 @dataclass
@@ -65,7 +76,7 @@ class Run:
     told: list[Told] = field(default_factory=list)
     begun: float = 0.0
     over: float = 0.0
-    stored: dict[str, Counter[str]] = field(default_factory=dict)
+    stored: dict[str, list[Kept]] = field(default_factory=dict)
     counted: Counter[str] = field(default_factory=Counter)
     logged: list[dict[str, Any]] = field(default_factory=list)
 
@@ -74,10 +85,37 @@ class Run:
 
     def lost(self) -> list[Told]:
         """Acknowledged turns that are not there."""
-        return [one for one in self.told if one.acknowledged and not self.stored[one.session][one.question]]
+        there = {turn.question for turns in self.stored.values() for turn in turns}
+        return [one for one in self.told if one.acknowledged and one.question not in there]
+
+    def window(self) -> tuple[float, float]:
+        """How long before the fault the oldest and the newest turn that are lost were acknowledged, in seconds."""
+        ages = [self.begun - one.ended for one in self.lost()]
+        return max(ages, default=0.0), min(ages, default=0.0)
 
     def doubled(self) -> list[str]:
-        return [question for kept in self.stored.values() for question, times in kept.items() if times > 1]
+        times = Counter(turn.question for turns in self.stored.values() for turn in turns)
+        return [question for question in times if times[question] > 1]
+
+    def astray(self) -> list[str]:
+        """Turns whose model was not shown the turns that are stored before them, in their order.
+
+        What was told to be unsaved may have come in between. What was lost may have been shown until then.
+        """
+        told = {one.question: one for one in self.told}
+        return [
+            f"{turn.question}: {turn.shown} of {[before.name for before in turns[:n]]}"
+            for turns in self.stored.values()
+            for n, turn in enumerate(turns)
+            if not self._shown(turn, turns[:n], told)
+        ]
+
+    def _shown(self, turn: Kept, before: list[Kept], told: dict[str, Told]) -> bool:
+        names = [one.name for one in before]
+        shown = [name for name in turn.shown if name in names or told[turn.question].sent > self.over]
+        first = names.index(shown[0]) if shown and shown[0] in names else 0
+        known = [one for one in before[first:] if told[one.question].acknowledged or one.name in shown]
+        return [one.name for one in known] == shown
 
     def longest(self) -> float:
         """The longest that any request took, in seconds."""
@@ -137,8 +175,8 @@ async def _ask(http: httpx.AsyncClient, url: str, number: int, n: int) -> Told:
     return Told(session, question, 0, sent, monotonic(), got.status_code, state, code)
 
 
-def _questions(gateway: Running, session: str) -> Counter[str]:
-    found: Counter[str] = Counter()
+def _stored(gateway: Running, session: str) -> list[Kept]:
+    found: list[Kept] = []
     first = 1
     while True:
         path = f"/v0/management/sessions/{session}?turn={first}&limit=100"
@@ -148,12 +186,13 @@ def _questions(gateway: Running, session: str) -> Counter[str]:
         assert status == 200, page
         if not page["messages"]:
             return found
-        asked = [m for m in page["messages"] if m["role"] == "user" and not m.get("incomplete")]
-        found.update(m["content"] if isinstance(m["content"], str) else m["content"][0]["text"] for m in asked)
+        said = [m for m in page["messages"] if m["role"] == "assistant" and not m.get("incomplete")]
+        texts = [m["content"] if isinstance(m["content"], str) else m["content"][0]["text"] for m in said]
+        found += [Kept(question, name, shown) for question, name, *shown in map(str.split, texts)]
         first = page["messages"][-1]["turn"] + 1
 
 
-def _counted(gateways: list[Running]) -> Counter[str]:
+def counted(gateways: list[Running]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for gateway in gateways:
         for family in text_string_to_metric_families(gateway.get("/metrics")[1]):
@@ -165,10 +204,11 @@ def _counted(gateways: list[Running]) -> Counter[str]:
     return counts
 
 
-@contextmanager
-def two_gateways(redis: str, more: str = "") -> Iterator[list[Running]]:
+@asynccontextmanager
+async def two_gateways(redis: str, more: str = "") -> AsyncIterator[list[Running]]:
     """Two workers on one Redis; `redis` is what the configuration says of it, `more` further settings of sessions."""
-    with ExitStack() as stack:
+    stack = ExitStack()
+    try:
         _, url = stack.enter_context(provider(answer))
         config = f"""
         server: {{port: PORT}}
@@ -179,13 +219,18 @@ def two_gateways(redis: str, more: str = "") -> Iterator[list[Running]]:
         providers: {{p: {{kind: openai, base_url: "{url}/v1", keys: [k]}}}}
         models: {{m: {{targets: [{{provider: p, model: m}}]}}}}
         """
-        yield [stack.enter_context(running(config)) for _ in range(2)]
+        starts = (asyncio.to_thread(stack.enter_context, running(config)) for _ in range(2))
+        yield list(await asyncio.gather(*starts))
+    finally:
+        await asyncio.to_thread(stack.close)
 
 
-async def under_load(gateways: list[Running], fault: Fault, *, before: float = 1.0, after: float = 0.5) -> Run:
+async def under_load(
+    gateways: list[Running], fault: Fault, *, before: float = 1.0, after: float = 0.5, clients: int = CLIENTS
+) -> Run:
     """Load from `before` seconds ahead of the fault until all workers store turns again, and `after` seconds more."""
     run, stop = Run(), asyncio.Event()
-    clients = [asyncio.create_task(_client(run, gateways, number, stop)) for number in range(CLIENTS)]
+    tasks = [asyncio.create_task(_client(run, gateways, number, stop)) for number in range(clients)]
     await asyncio.sleep(before)
     run.begun = monotonic()
     await fault()
@@ -196,11 +241,11 @@ async def under_load(gateways: list[Running], fault: Fault, *, before: float = 1
         await asyncio.sleep(0.05)
     await asyncio.sleep(after)
     stop.set()
-    await asyncio.gather(*clients)
-    await asyncio.sleep(1.0)  # the gateways write their last lines, and finish what nobody waits for
-    for number in range(CLIENTS):
-        run.stored[f"s{number}"] = await asyncio.to_thread(_questions, gateways[0], f"s{number}")
-    run.counted = _counted(gateways)
+    await asyncio.gather(*tasks)
+    for number in range(clients):
+        run.stored[f"s{number}"] = await asyncio.to_thread(_stored, gateways[0], f"s{number}")
+    while not run.counted or (run.untold() and monotonic() < end):  # the gateways tell their observers a little later
+        run.counted = await asyncio.to_thread(counted, gateways)
     run.logged = [line for gateway in gateways for line in gateway.lines() if "request_id" in line and "store" in line]
     return run
 
@@ -209,51 +254,10 @@ def _back(run: Run, worker: int) -> bool:
     return any(one.worker == worker and one.sent > run.over and one.acknowledged for one in reversed(run.told))
 
 
-class Proxy:
-    """Between gateways and Redis. `swallow`: it takes what comes and passes nothing on, in either direction."""
-
-    def __init__(self, port: int) -> None:
-        self._upstream = port
-        self.port = 0
-        self.swallow = False
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator["Proxy"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            self.reset()
-
-    def reset(self) -> None:
-        """Break every connection."""
-        for writer in list(self._writers):
-            writer.transport.abort()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, here = await asyncio.open_connection("127.0.0.1", self._upstream)
-        self._writers |= {writer, here}
-        with suppress(asyncio.CancelledError):  # the end of the test
-            await asyncio.gather(self._pump(reader, here), self._pump(there, writer))
-        self._writers -= {writer, here}
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while data := await source.read(65536):
-                if not self.swallow:
-                    sink.write(data)
-                    await sink.drain()
-        sink.close()
-
-
 def line(name: str, run: Run) -> str:
     """The run as a row of a table."""
     states = run.states()
     lost = run.lost()
-    window = max((run.begun - one.ended for one in lost), default=0.0)
     others = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state not in ("new", "resumed"))
     if behind := run.counted["gateway_store_unreplicated_total"]:
         others = f"{others}, {behind} counted as unreplicated".removeprefix(", ")
@@ -263,7 +267,7 @@ def line(name: str, run: Run) -> str:
         others or "none",
         f"{run.longest() * 1000:.0f}",
         f"{run.beyond() * 1000:.0f}",
-        f"{len(lost)}" + (f" (of the last {window * 1000:.0f} ms)" if lost else ""),
+        f"{len(lost)}" + (f" (of the last {run.window()[0] * 1000:.0f} ms)" if lost else ""),
         str(len(run.doubled())),
         f"{run.recovery():.1f}",
     ]

@@ -15,6 +15,7 @@ async def test_nothing_acknowledged_is_lost_and_nobody_waits_for_redis(fault: st
     run = await getattr(redis_faults, fault)(SECONDS)
     assert not run.lost()
     assert not run.doubled()
+    assert not run.astray()
     assert {one.status for one in run.told} == {200}
     assert run.states()["stateless"]
     assert not run.untold()

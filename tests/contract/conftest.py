@@ -11,6 +11,7 @@ from gateway.config import Encryption, EncryptionKey
 from gateway.sessions.file.store import FileStore
 from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import Seal
+from gateway.sessions.seen import Seen
 from gateway.sessions.store import SessionStore
 from tests.contract.making import World
 from tests.contract.redis_worlds import cluster_world, fake_world, redis_cluster_url, redis_url, redis_world
@@ -51,7 +52,7 @@ async def file_world(_: pytest.FixtureRequest) -> AsyncIterator[World]:
 async def sealed_world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     keys = Encryption(keys=(EncryptionKey(id="k1", key="11" * 32),))
     async with file_world(request) as world:
-        yield replace(world, open=lambda: SealedStore(world.open(), Seal(keys, compress=False)))
+        yield replace(world, open=lambda: SealedStore(world.open(), Seal(keys, compress=False), Seen(1 << 20)))
 
 
 WORLDS: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[World]]] = {

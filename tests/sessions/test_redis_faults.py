@@ -239,6 +239,24 @@ async def test_a_master_that_became_a_replica_is_left_and_found_again(open_store
         assert (await store.append(KEY, after(session))).number == 2
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [("maxmemory", "1", "is full"), ("min-replicas-to-write", "1", "takes no writes now")],
+)
+async def test_a_redis_that_takes_no_writes_is_still_read(open_store, setting: str, value: str, message: str) -> None:
+    with one() as server:
+        breaker = Breaker(time.monotonic, pause=60)
+        store = open_store(server.url, breaker=breaker)
+        session = await talk(store, "one")
+        server.ask("CONFIG", "SET", setting, value)
+        for _ in range(20):
+            assert message in (await refused(lambda: store.append(KEY, after(session)), within=6)).message
+        assert breaker.state == "closed"
+        assert texts(await load(store)) == ["one"]
+        server.ask("CONFIG", "SET", setting, "0")
+        assert (await store.append(KEY, after(session))).number == 2
+
+
 async def test_a_wrong_password_is_said_without_naming_it(
     redis_server: Process, open_store: Callable[..., RedisStore], caplog: pytest.LogCaptureFixture
 ) -> None:

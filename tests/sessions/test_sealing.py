@@ -17,6 +17,7 @@ from gateway.sessions.file.store import FileStore
 from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.sealed import SealedStore
 from gateway.sessions.sealing import MAGIC, Seal
+from gateway.sessions.seen import Seen as Memory
 from gateway.sessions.store import Patch, SessionKey
 from tests import servers
 from tests.contract.making import KEY, first, loaded, said, turn
@@ -273,7 +274,7 @@ async def test_large_turns_are_sealed_too(start: Start) -> None:
 
 async def test_the_context_and_a_session_that_was_copied_are_sealed_for_their_place(tmp_path: Path) -> None:
     inner = FileStore(str(tmp_path / "kept"))
-    store = SealedStore(inner, seal(OLD))
+    store = SealedStore(inner, seal(OLD), Memory(1 << 20))
     append = first("one", calls=(("call_1", "walrus"),), system=said("walrus"))
     await store.append(KEY, replace(append, turn=turn("walrus")))
     assert await store.patch(KEY, Patch(context=Raw(b'{"plan": "walrus"}')))

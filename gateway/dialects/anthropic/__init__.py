@@ -25,6 +25,7 @@ from gateway.dialects.dialect import RelayFilter, ReplyDecoder, ReplyEncoder, Re
 __all__ = [
     "COUNTING",
     "FORWARDED_HEADERS",
+    "JOINABLE",
     "NAME",
     "auth",
     "cache_hint",
@@ -49,6 +50,7 @@ __all__ = [
     "spoken",
 ]
 
+JOINABLE = True
 FORWARDED_HEADERS = frozenset(
     {
         "anthropic-version",

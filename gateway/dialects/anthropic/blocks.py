@@ -36,6 +36,7 @@ from gateway.dialects.anthropic.wire import (
     ToolResultBlock,
     ToolUseBlock,
     encode,
+    first,
     is_absent,
     read,
 )
@@ -51,6 +52,7 @@ _TOOL_RESULT = Decoder(ToolResultBlock)
 ATTACHED = {"citations": "text", "caller": "tool_use"}
 """Kinds of Opaque that are no block but members of the block in front of them, of this type, with no neutral form."""
 
+_NONE = Raw(b"[]")
 _NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -72,7 +74,7 @@ class BlockReader:
         """The parts of a string or of a list of blocks; nothing where there is nothing."""
         if is_absent(raw):
             return []
-        if bytes(raw)[:1] == b'"':
+        if first(raw) == b'"':
             text = read(TEXT, raw, where)
             return [Text(text)] if text else []
         return self.blocks(read(ITEMS, raw, where), where)
@@ -86,13 +88,15 @@ class BlockReader:
             if b'"cache_control":' in bytes(block):
                 self.lost.add("cache_control")
             reader = self._READERS.get(kind)
-            parts += [Opaque(dialect=NAME, kind=kind, raw=block)] if reader is None else reader(self, block, place)
+            parts += reader(self, block, place) if reader else [Opaque(dialect=NAME, kind=kind, raw=block)]
         return reunited(parts)
 
     def _text(self, raw: Raw, where: str) -> list[AnyPart]:
         block = read(_TEXT, raw, where)
-        parts: list[AnyPart] = [Text(block.text)] if block.text else []
-        return parts + attached("citations", citations=block.citations) if parts else parts
+        if not block.text:
+            return []
+        text: list[AnyPart] = [Text(block.text)]
+        return text if is_absent(block.citations) else text + attached("citations", citations=block.citations)
 
     def _thinking(self, raw: Raw, where: str) -> list[AnyPart]:
         block = read(_THINKING, raw, where)
@@ -156,7 +160,7 @@ def attached(kind: str, **members: object) -> list[AnyPart]:
 
 
 def _is_nothing(value: object) -> bool:
-    return isinstance(value, Raw) and (is_absent(value) or bytes(value) == b"[]")
+    return isinstance(value, Raw) and (is_absent(value) or value == _NONE)
 
 
 # ---------------------------------------------------------------- to the wire

@@ -51,7 +51,7 @@ def signature_from(text: str, origin: Origin | None) -> Signature | None:
 
 def reunited(parts: list[AnyPart]) -> list[AnyPart]:
     """The parts with each signature that travelled beside its part put back into it."""
-    if not any(isinstance(part, Reasoning) and _is_beside(part) for part in parts):
+    if not [part for part in parts if isinstance(part, Reasoning) and _is_beside(part)]:
         return parts
     whole: list[AnyPart] = []
     calls: dict[str, Signature] = {}

@@ -7,13 +7,15 @@ from msgspec.json import Decoder
 
 from gateway.conversation import AnyPart, Message, Origin, Refusal, Role, Text, ToolCall, ToolResult, merged
 from gateway.dialects.anthropic.blocks import BlockReader, BlockWriter, text_block
-from gateway.dialects.anthropic.wire import FIELDS, Said, encode, read, readable
+from gateway.dialects.anthropic.wire import FIELDS, Readable, Said, encode, read
 from gateway.dialects.dialect import EncodedMessages
 from gateway.errors import GatewayError, Kind
 
 _SAID = Decoder(Said)
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 _OWN = {"role", "content"}
+_WORDS = (Text, Refusal)
+_CALLING = (ToolCall, ToolResult)
 
 SYSTEM_OPEN, SYSTEM_CLOSE = "<system-message>\n", "\n</system-message>"
 """Around what another dialect's client said as a system message in mid-conversation.
@@ -33,7 +35,7 @@ def decode_messages(messages: Sequence[bytes], origin: Origin | None = None) -> 
 
 def read_messages(messages: Sequence[bytes] | Sequence[Raw], reader: BlockReader) -> tuple[Message, ...]:
     """The same with a reader that tells afterwards what was lost. Empty messages are left out."""
-    with readable("messages"):
+    with Readable("messages"):
         read_ones = [_message(raw, reader, f"messages.{index}") for index, raw in enumerate(messages)]
     return tuple(message for message in read_ones if message.parts)
 
@@ -79,25 +81,25 @@ def write_messages(messages: Sequence[Message], writer: BlockWriter) -> tuple[by
 
 def _sayable(messages: Iterable[Message]) -> tuple[Message, ...]:
     """System messages made the user's, empty text left out, neighbours merged."""
-    said = (
-        Message("user", tuple(_marked(part) for part in message.parts)) if message.role == "system" else message
-        for message in messages
-    )
-    kept = (Message(message.role, tuple(part for part in message.parts if not _is_blank(part))) for message in said)
-    return merged(message for message in kept if message.parts)
+    said = []
+    for message in messages:
+        role, parts = message.role, message.parts
+        kept = [part for part in parts if not isinstance(part, _WORDS) or part.text.strip()]
+        if role == "system":
+            kept, role = [_marked(part) for part in kept], "user"
+        if kept:
+            unchanged = role is message.role and len(kept) == len(parts)
+            said.append(message if unchanged else Message(role, tuple(kept)))
+    return merged(said)
 
 
 def _marked(part: AnyPart) -> AnyPart:
-    return Text(f"{SYSTEM_OPEN}{part.text}{SYSTEM_CLOSE}") if isinstance(part, Text) and part.text.strip() else part
-
-
-def _is_blank(part: AnyPart) -> bool:
-    return isinstance(part, Text | Refusal) and not part.text.strip()
+    return Text(f"{SYSTEM_OPEN}{part.text}{SYSTEM_CLOSE}") if isinstance(part, Text) else part
 
 
 def _arranged(messages: tuple[Message, ...], writer: BlockWriter) -> tuple[Message, ...]:
     """Results moved directly behind their calls; those of calls that are not here stay where they are."""
-    if not any(isinstance(part, ToolCall | ToolResult) for message in messages for part in message.parts):
+    if not [part for message in messages for part in message.parts if isinstance(part, _CALLING)]:
         return messages
     waiting: dict[str, list[ToolResult]] = {
         part.id: []
@@ -138,7 +140,7 @@ def decode_system(system: Sequence[bytes]) -> tuple[AnyPart, ...]:
 
 def read_system(system: Sequence[bytes], reader: BlockReader) -> tuple[AnyPart, ...]:
     """The same with a reader that tells afterwards what was lost."""
-    with readable("system"):
+    with Readable("system"):
         return tuple(part for value in system for part in reader.content(Raw(value), "system"))
 
 

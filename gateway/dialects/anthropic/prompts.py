@@ -26,7 +26,7 @@ from gateway.dialects.anthropic.settings import (
     thinking_members,
 )
 from gateway.dialects.anthropic.tools import encode_tools, read_choice, read_tools, written_choice
-from gateway.dialects.anthropic.wire import EMPTY, FIELDS, ITEMS, NAME, TEXT, UNREADABLE, encode, is_absent, read
+from gateway.dialects.anthropic.wire import EMPTY, FIELDS, ITEMS, NAME, TEXT, UNREADABLE, encode, first, is_absent, read
 from gateway.dialects.dialect import Encoded, Request, Spoken
 from gateway.errors import GatewayError, Kind
 
@@ -35,12 +35,15 @@ _NUMBER: Decoder[float | None] = Decoder(float | None)
 _STRINGS: Decoder[list[str] | None] = Decoder(list[str] | None)
 _METADATA: Decoder[dict[str, object] | None] = Decoder(dict[str, object] | None)
 
-_NEUTRAL = frozenset(
-    {
-        "model", "messages", "system", "tools", "tool_choice", "max_tokens", "temperature", "top_p", "top_k",
-        "stop_sequences", "stream", "thinking", "output_config", "metadata",
-    }
-)  # fmt: skip
+_SCALARS: dict[str, tuple[str, Decoder[Any]]] = {
+    "max_tokens": ("max_tokens", _COUNT),
+    "temperature": ("temperature", _NUMBER),
+    "top_p": ("top_p", _NUMBER),
+    "top_k": ("top_k", _COUNT),
+}
+"""The members of a Prompt that are one value, and how each is read."""
+_THINKING = frozenset({"thinking", "output_config"})
+_COMPOUND = _THINKING | {"model", "messages", "system", "tools", "tool_choice", "stop_sequences", "stream", "metadata"}
 _LONGEST_USER = 256
 
 # ---------------------------------------------------------------- a client's request
@@ -53,23 +56,18 @@ def open_request(body: bytes, *, model: str = "", stream: bool = False, query: s
     except UNREADABLE:
         raise GatewayError(Kind.INVALID, "The request body is not a JSON object.") from None
     named = fields.get("model", EMPTY)
-    if _first(named) == b'"':
+    if first(named) == b'"':
         model = read(TEXT, named, "model")
     elif not is_absent(named):
         raise GatewayError(Kind.INVALID, "model: it is a string.", param="model")
     if not model:
         raise GatewayError(Kind.INVALID, "model: this field is required.", param="model")
-    if _first(fields.get("messages", EMPTY)) != b"[":
+    if first(fields.get("messages", EMPTY)) != b"[":
         raise GatewayError(Kind.INVALID, "messages: a list of messages is required.", param="messages")
     said = bytes(fields.get("stream", EMPTY))
     if said not in (b"", b"null", b"true", b"false"):
         raise GatewayError(Kind.INVALID, "stream: it is true or false.", param="stream")
     return Request(NAME, fields, model, said == b"true" or stream, query)
-
-
-def _first(raw: Raw) -> bytes:
-    """The first byte, without a copy of the rest."""
-    return bytes(memoryview(raw)[:1])
 
 
 def spoken(request: Request) -> Spoken:
@@ -136,37 +134,33 @@ def decode_prompt(request: Request) -> Prompt:
     fields = request.fields
     reader = BlockReader(None)
     lost = reader.lost
-    system = read_system(spoken(request).system, reader)
-    messages = read_messages(read(ITEMS, fields["messages"], "messages"), reader)
-    tools = read_tools(fields.get("tools", EMPTY), lost)
-    choice = fields.get("tool_choice", EMPTY)
-    tool_choice, parallel = (None, None) if is_absent(choice) else read_choice(choice)
-    output = read_output(fields.get("output_config", EMPTY), lost)
-    user = _user(fields.get("metadata", EMPTY), lost)
-    lost |= fields.keys() - _NEUTRAL
+    members: dict[str, Any] = {}
+    for name, raw in fields.items():
+        if (scalar := _SCALARS.get(name)) is not None:
+            members[scalar[0]] = read(scalar[1], raw, name)
+        elif name not in _COMPOUND:
+            lost.add(name)
+    if not is_absent(system := fields.get("system", EMPTY)):
+        members["system"] = read_system((system,), reader)
+    if "tools" in fields:
+        members["tools"] = read_tools(fields["tools"], lost)
+    if not is_absent(choice := fields.get("tool_choice", EMPTY)):
+        members["tool_choice"], members["parallel_tool_calls"] = read_choice(choice)
+    if not fields.keys().isdisjoint(_THINKING):
+        output = read_output(fields.get("output_config", EMPTY), lost)
+        members["format"] = format_of(output)
+        members["thinking"] = read_thinking(fields.get("thinking", EMPTY), output.effort, lost)
+    if "metadata" in fields:
+        members["user"] = _user(fields["metadata"], lost)
+    stop = read(_STRINGS, fields["stop_sequences"], "stop_sequences") if "stop_sequences" in fields else None
     return Prompt(
         model=request.model,
-        messages=messages,
-        system=system,
-        tools=tools,
-        tool_choice=tool_choice,
-        parallel_tool_calls=parallel,
-        max_tokens=_maybe(_COUNT, fields, "max_tokens"),
-        temperature=_maybe(_NUMBER, fields, "temperature"),
-        top_p=_maybe(_NUMBER, fields, "top_p"),
-        top_k=_maybe(_COUNT, fields, "top_k"),
-        stop=tuple(_maybe(_STRINGS, fields, "stop_sequences") or ()),
-        thinking=read_thinking(fields.get("thinking", EMPTY), output.effort, lost),
-        format=format_of(output),
-        user=user,
+        messages=read_messages(read(ITEMS, fields["messages"], "messages"), reader),
+        stop=tuple(stop or ()),
         stream=request.stream,
         extras=tuple(sorted(lost)),
+        **members,
     )
-
-
-def _maybe(decoder: Decoder[Any], fields: dict[str, Raw], name: str) -> Any:  # noqa: ANN401 - the decoder says it
-    raw = fields.get(name)
-    return None if raw is None else read(decoder, raw, name)
 
 
 def _user(raw: Raw, lost: set[str]) -> str:
@@ -187,26 +181,30 @@ def encode_prompt(prompt: Prompt, target: Origin, history: Sequence[bytes] = ())
     limit = max_tokens(prompt, abilities, dropped)
     messages = whole([*history, *write_messages(prompt.messages, writer)], abilities, dropped)
     tools, choice = _tools(prompt, messages, abilities, dropped)
-    forced = choice is not None and choice["type"] in ("any", "tool")
-    free = prompt.thinking is None or abilities.adaptive
-    allowed = not forced and (free or not (is_prefill(messages) or in_unthought_loop(messages)))
-    thinking = thinking_members(prompt, abilities, limit, dropped, allowed=allowed)
-    constrained, words = format_members(prompt.format, abilities, dropped)
-    output = constrained | ({"effort": thinking.pop("effort")} if "effort" in thinking else {})
-    thinks = thinking.get("thinking", {}).get("type") in ("enabled", "adaptive")
-    body: dict[str, Any] = {
-        "model": target.model,
-        "max_tokens": limit,
-        **_system(prompt, words, dropped),
-        "messages": [Raw(message) for message in messages],
-        **({"tools": tools} if tools else {}),
-        **({"tool_choice": choice} if choice else {}),
-        **thinking,
-        **({"output_config": output} if output else {}),
-        **sampling_members(prompt, abilities, dropped, thinks=thinks),
-        **_rest(prompt, dropped),
-    }
-    return Encoded(encode(body), tuple(sorted(dropped | set(prompt.extras))))
+    constrained, words = format_members(prompt.format, abilities, dropped) if prompt.format is not None else ({}, "")
+    body: dict[str, Any] = {"model": target.model, "max_tokens": limit}
+    if prompt.system or words:
+        body |= _system(prompt, words, dropped)
+    body["messages"] = [Raw(message) for message in messages]
+    if tools:
+        body["tools"] = tools
+    if choice:
+        body["tool_choice"] = choice
+    thinks = False
+    if prompt.thinking is not None:
+        forced = choice is not None and choice["type"] in ("any", "tool")
+        stuck = not abilities.adaptive and (is_prefill(messages) or in_unthought_loop(messages))
+        thinking = thinking_members(prompt.thinking, abilities, limit, dropped, allowed=not forced and not stuck)
+        if "effort" in thinking:
+            constrained["effort"] = thinking.pop("effort")
+        thinks = thinking.get("thinking", {}).get("type") in ("enabled", "adaptive")
+        body |= thinking
+    if constrained:
+        body["output_config"] = constrained
+    body |= sampling_members(prompt, abilities, dropped, thinks=thinks)
+    body |= _rest(prompt, dropped)
+    dropped.update(prompt.extras)
+    return Encoded(encode(body), tuple(sorted(dropped)))
 
 
 def _system(prompt: Prompt, words: str, dropped: set[str]) -> dict[str, Raw]:
@@ -220,9 +218,11 @@ def _tools(
     prompt: Prompt, messages: list[bytes], abilities: Abilities, dropped: set[str]
 ) -> tuple[list[Raw], dict[str, Any] | None]:
     """The tools and their choice; tools that were called but are not offered any more may not be used."""
-    encoded = encode_tools(prompt.tools)
-    dropped |= set(encoded.dropped)
-    tools = ITEMS.decode(encoded.body)
+    tools: list[Raw] = []
+    if prompt.tools:
+        encoded = encode_tools(prompt.tools)
+        dropped.update(encoded.dropped)
+        tools = ITEMS.decode(encoded.body)
     choice = written_choice(prompt, abilities, tools, dropped)
     if tools or not (called := called_tools(messages)):
         return tools, choice
@@ -231,17 +231,20 @@ def _tools(
 
 def _rest(prompt: Prompt, dropped: set[str]) -> dict[str, Any]:
     members: dict[str, Any] = {}
-    stop = [text for text in prompt.stop if text.strip()]
-    dropped |= {"stop"} if len(stop) < len(prompt.stop) else set()
-    if stop:
-        members["stop_sequences"] = stop
+    if prompt.stop:
+        stop = [text for text in prompt.stop if text.strip()]
+        dropped |= {"stop"} if len(stop) < len(prompt.stop) else set()
+        if stop:
+            members["stop_sequences"] = stop
     if "@" in prompt.user or len(prompt.user) > _LONGEST_USER:
         dropped.add("user")  # the vendor refuses addresses and long names
     elif prompt.user:
         members["metadata"] = {"user_id": prompt.user}
     if prompt.stream:
         members["stream"] = True
-    for name in ("seed", "presence_penalty", "frequency_penalty"):
-        dropped |= {name} if getattr(prompt, name) is not None else set()
-    dropped |= {"cache_key"} if prompt.cache_key else set()
+    if not (prompt.seed is prompt.presence_penalty is prompt.frequency_penalty is None):
+        unknown = ("seed", "presence_penalty", "frequency_penalty")
+        dropped.update(name for name in unknown if getattr(prompt, name) is not None)
+    if prompt.cache_key:
+        dropped.add("cache_key")
     return members

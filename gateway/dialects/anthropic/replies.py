@@ -23,7 +23,7 @@ from gateway.conversation import (
 from gateway.dialects.anthropic.blocks import ATTACHED, Block, BlockReader, attach, object_text, reasoning_block
 from gateway.dialects.anthropic.errors import decode_error
 from gateway.dialects.anthropic.marks import beside, shown
-from gateway.dialects.anthropic.wire import FIELDS, NAME, UNREADABLE, MessageWire, UsageWire, encode
+from gateway.dialects.anthropic.wire import FIELDS, NAME, NULL, UNREADABLE, MessageWire, UsageWire, encode
 from gateway.dialects.dialect import ReplyHead
 from gateway.errors import GatewayError, Kind, UpstreamError
 
@@ -79,7 +79,7 @@ def usage_to(usage: Usage) -> dict[str, Any]:
 # ---------------------------------------------------------------- from a provider
 
 
-def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
+def decode_reply(body: bytes, origin: Origin, *, skim: bool = False, keep: bool = True) -> Reply:
     """A whole reply, with `said` set: its message without empty text and null members, else byte for byte."""
     try:
         wire = _MESSAGE.decode(body)
@@ -89,7 +89,7 @@ def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
         if skim:
             return Reply(usage=usage)
         parts = BlockReader(origin).blocks(wire.content, "content")
-        said = _said(wire.content)
+        said = _said(wire.content) if keep else ()
     except UpstreamError:
         raise
     except (GatewayError, *UNREADABLE):
@@ -115,7 +115,7 @@ def _without_nulls(block: Raw) -> Raw | dict[str, Raw] | None:
     fields = FIELDS.decode(block)
     if bytes(fields.get("type", b"")) == b'"text"' and bytes(fields.get("text", b"")) == b'""':
         return None
-    kept = {name: value for name, value in fields.items() if bytes(value) != b"null"}
+    kept = {name: value for name, value in fields.items() if value != NULL}
     return block if len(kept) == len(fields) else kept
 
 
@@ -124,15 +124,14 @@ def _without_nulls(block: Raw) -> Raw | dict[str, Raw] | None:
 
 def encode_reply(reply: Reply, head: ReplyHead) -> bytes:
     """A whole reply for a client; parts that this dialect cannot say (images, audio) are left out."""
-    message = message_head(head, reply.model)
+    message = message_head(head, reply.model, reply.usage)
     message["content"] = _blocks(reply.parts)
     message["stop_reason"] = reason_of(reply.stop or Stop.END)
     message["stop_sequence"] = reply.stop_sequence or None
-    message["usage"] = usage_to(reply.usage or Usage())
     return encode(message)
 
 
-def message_head(head: ReplyHead, model: str) -> dict[str, Any]:
+def message_head(head: ReplyHead, model: str, usage: Usage | None) -> dict[str, Any]:
     """A message with nothing in it yet."""
     return {
         "id": f"msg_{head.id}",
@@ -144,7 +143,7 @@ def message_head(head: ReplyHead, model: str) -> dict[str, Any]:
         "stop_sequence": None,
         "stop_details": None,
         "container": None,
-        "usage": usage_to(Usage()),
+        "usage": usage_to(usage or Usage()),
     }
 
 

@@ -72,15 +72,17 @@ def in_unthought_loop(messages: Sequence[bytes]) -> bool:
 
 def called_tools(messages: Sequence[bytes]) -> list[Raw]:
     """A bare tool for each name that was called: a conversation with calls must come with tools."""
-    names = dict.fromkeys(_names(messages))
+    calling = [message for message in messages if b'"tool_use"' in message]
+    if not calling:
+        return []
+    names = dict.fromkeys(_names(calling))
     schema = {"type": "object", "properties": dict[str, str]()}
     return [Raw(encode({"name": name, "input_schema": schema})) for name in names]
 
 
 def _names(messages: Sequence[bytes]) -> Iterator[object]:
     for message in messages:
-        if b'"tool_use"' in message:
-            yield from (block.name for block in _MESSAGE.decode(message).blocks if block.type == "tool_use")
+        yield from (block.name for block in _MESSAGE.decode(message).blocks if block.type == "tool_use")
 
 
 def _user_says(text: str) -> bytes:

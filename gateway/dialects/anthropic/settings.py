@@ -82,15 +82,12 @@ def max_tokens(prompt: Prompt, abilities: Abilities, dropped: set[str]) -> int:
 
 
 def thinking_members(
-    prompt: Prompt, abilities: Abilities, limit: int, dropped: set[str], *, allowed: bool
+    thinking: Thinking, abilities: Abilities, limit: int, dropped: set[str], *, allowed: bool
 ) -> dict[str, Any]:
-    """The members `thinking` and `effort` for a prompt that says anything about thinking.
+    """The members `thinking` and `effort` for what a prompt says about thinking.
 
     `limit` is `max_tokens`. Not `allowed`: the rest of the request forbids to turn thinking on; it is left out then.
     """
-    thinking = prompt.thinking
-    if thinking is None:
-        return {}
     if thinking.effort == "none" or (thinking.effort is None and thinking.budget == 0):
         return _without_thinking(abilities, dropped)
     if not abilities.thinks:
@@ -132,6 +129,8 @@ def _without_thinking(abilities: Abilities, dropped: set[str]) -> dict[str, Any]
 def sampling_members(prompt: Prompt, abilities: Abilities, dropped: set[str], *, thinks: bool) -> dict[str, Any]:
     """temperature, top_p and top_k as far as the model, and thinking, allow them; temperature goes from 0 to 1."""
     temperature, top_p, top_k = prompt.temperature, prompt.top_p, prompt.top_k
+    if temperature is top_p is top_k is None:
+        return {}
     if temperature is not None and temperature > 1:
         dropped.add("temperature")
         temperature = 1.0
@@ -147,10 +146,8 @@ def sampling_members(prompt: Prompt, abilities: Abilities, dropped: set[str], *,
     return taken
 
 
-def format_members(wanted: Format | None, abilities: Abilities, dropped: set[str]) -> tuple[dict[str, Any], str]:
+def format_members(wanted: Format, abilities: Abilities, dropped: set[str]) -> tuple[dict[str, Any], str]:
     """`output_config.format`, or where it cannot be had, the words that ask for it in the system prompt."""
-    if wanted is None:
-        return {}, ""
     if wanted.kind == "json":
         dropped.add("format.json")
         return {}, "Answer with one JSON object and nothing else."

@@ -93,8 +93,7 @@ class StreamEncoder:
         if self._begun:
             return b""
         self._begun = True
-        message = message_head(self._head, model)
-        message["usage"] = usage_to(self._usage)
+        message = message_head(self._head, model, self._usage)
         return _event("message_start", message=message)
 
     def _part_begin(self, part: AnyPart) -> bytes:

@@ -9,7 +9,7 @@ from msgspec.json import Decoder
 from gateway.conversation import Prompt, Tool, ToolChoice
 from gateway.dialects.anthropic.models import Abilities
 from gateway.dialects.anthropic.schemas import tool_schema
-from gateway.dialects.anthropic.wire import FIELDS, ITEMS, NAME, ToolChoiceParam, ToolParam, encode, read, readable
+from gateway.dialects.anthropic.wire import FIELDS, ITEMS, NAME, Readable, ToolChoiceParam, ToolParam, encode, read
 from gateway.dialects.dialect import Encoded
 from gateway.errors import GatewayError, Kind
 
@@ -29,7 +29,7 @@ def read_tools(tools: bytes | Raw, lost: set[str]) -> tuple[Tool, ...]:
     if bytes(tools) in (b"", b"null"):
         return ()
     raws = read(ITEMS, tools, "tools")
-    with readable("tools"):
+    with Readable("tools"):
         return tuple(_tool(raw, f"tools.{index}", lost) for index, raw in enumerate(raws))
 
 
@@ -102,10 +102,11 @@ def written_choice(prompt: Prompt, abilities: Abilities, tools: list[Raw], dropp
     Where a model cannot be forced, or the tool is not there, it may choose itself.
     """
     choice = prompt.tool_choice
-    offered = {read(_TOOL, tool, "tools").name for tool in tools}
-    if not offered:
-        dropped |= {"tool_choice"} if choice and choice.mode in ("required", "tool") else set()
+    if not tools:
+        if choice and choice.mode in ("required", "tool"):
+            dropped.add("tool_choice")
         return None
+    offered = {read(_TOOL, tool, "tools").name for tool in tools}
     mode = choice.mode if choice else "auto"
     if mode in ("required", "tool") and (not abilities.forced or (choice and choice.name not in {"", *offered})):
         dropped.add("tool_choice")

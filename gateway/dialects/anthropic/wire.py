@@ -4,8 +4,6 @@ Source: https://platform.claude.com/docs/en/api/messages, versions 2023-06-01 an
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TypeVar
 
 import msgspec
@@ -16,6 +14,7 @@ from gateway.errors import GatewayError, Kind
 
 NAME = "anthropic"
 EMPTY = Raw(b"")
+NULL = Raw(b"null")
 UNREADABLE = (ValueError, RecursionError)
 """What a decoder raises for bytes that are not what it expects: not JSON, not UTF-8, too deep, another type."""
 
@@ -232,18 +231,30 @@ def read(decoder: Decoder[T], raw: bytes | Raw, where: str) -> T:
         raise GatewayError(Kind.INVALID, f"{where}: this is not valid JSON.", param=where) from None
 
 
-@contextmanager
-def readable(where: str) -> Iterator[None]:
+class Readable:
     """Makes a GatewayError of what is found late: members that are kept undecoded may hold bytes that are no text."""
-    try:
-        yield
-    except UNREADABLE:
-        raise GatewayError(Kind.INVALID, f"{where}: this is not valid JSON.", param=where) from None
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        """Nothing yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """What cannot be read is told to the client."""
+        if isinstance(error, UNREADABLE):
+            where = self._where
+            raise GatewayError(Kind.INVALID, f"{where}: this is not valid JSON.", param=where) from None
 
 
-def is_absent(raw: bytes | Raw) -> bool:
+def is_absent(raw: Raw) -> bool:
     """Whether a member is missing or null."""
-    return bytes(raw) in (b"", b"null")
+    return raw in (EMPTY, NULL)
+
+
+def first(raw: Raw) -> bytes:
+    """The first byte, without a copy of the rest."""
+    return bytes(memoryview(raw)[:1])
 
 
 def one_line(raw: bytes) -> bytes:

@@ -20,6 +20,7 @@ from gateway.dialects.gemini.writing import encode_messages
 __all__ = [
     "COUNTING",
     "FORWARDED_HEADERS",
+    "JOINABLE",
     "KEEP_ALIVE",
     "NAME",
     "auth",
@@ -46,6 +47,7 @@ __all__ = [
     "unwrapped",
 ]
 
+JOINABLE = True
 FORWARDED_HEADERS = frozenset({"x-goog-api-client", "x-server-timeout"})
 
 KEEP_ALIVE = b"\n"

@@ -19,6 +19,8 @@ def paired(messages: Sequence[Message]) -> tuple[Message, ...]:
     A result without an id answers the first call of its name that waits; a second answer to one call is left out.
     Where the call is not among `messages`, the result keeps the id it has, or none.
     """
+    if not [part for message in messages for part in message.parts if isinstance(part, (ToolCall, ToolResult))]:
+        return tuple([message for message in messages if message.parts])
     pairing = _Pairing()
     result: list[Message] = []
     group: list[Message] = []
@@ -115,6 +117,8 @@ def arranged(messages: Sequence[Message]) -> tuple[Message, ...]:
     Results of calls that are not among `messages` stay where they are; a second result of one call is left out.
     """
     calls = {part.id for message in messages for part in message.parts if isinstance(part, ToolCall)}
+    if not calls:
+        return merged(messages)
     results: dict[str, list[ToolResult]] = {}
     for message in messages:
         for part in message.parts:

@@ -140,7 +140,8 @@ def fold(parts: Sequence[AnyPart]) -> tuple[AnyPart, ...]:
 def decode_part(raw: Raw | bytes, where: str, origin: Origin | None, lost: set[str]) -> AnyPart | None:
     """One part; None where it says nothing."""
     found = members(raw, where)
-    lost.update(f"contents.parts.{name}" for name in _NOT_CARRIED & found.keys())
+    if not _NOT_CARRIED.isdisjoint(found):
+        lost.update(f"contents.parts.{name}" for name in _NOT_CARRIED & found.keys())
     signature = _signature(text(found, "thoughtSignature", where), origin)
     if "functionCall" in found:
         return _call(found["functionCall"], f"{where}.functionCall", signature)
@@ -148,8 +149,7 @@ def decode_part(raw: Raw | bytes, where: str, origin: Origin | None, lost: set[s
         return _result(found["functionResponse"], f"{where}.functionResponse", lost)
     if "inlineData" in found or "fileData" in found:
         return _blob(found, where)
-    kinds = sorted(found.keys() - _BESIDE - _NOT_CARRIED - {"text"})
-    if kinds and "text" not in found:
+    if "text" not in found and (kinds := sorted(found.keys() - _BESIDE - _NOT_CARRIED)):
         return Opaque(NAME, kinds[0], _opaque(found, signature))
     words = text(found, "text", where)
     if "thought" in found and value(found["thought"], bool, f"{where}.thought"):

@@ -22,9 +22,9 @@ from gateway.dialects.gemini.wire import (
     camel,
     generation,
     invalid,
-    is_null,
     items,
     members,
+    named,
     starts,
 )
 from gateway.dialects.gemini.writing import STRICT, encode_messages
@@ -59,17 +59,13 @@ def _key(fields: dict[str, Raw], name: str) -> str:
     return next((given for given in fields if camel(given) == name), name)
 
 
-def _given(request: Request, name: str) -> Raw | None:
-    raw = request.fields.get(_key(request.fields, name))
-    return None if raw is None or is_null(raw) else raw
-
-
 # ---------------------------------------------------------------- the same dialect
 
 
 def spoken(request: Request) -> Spoken:
     """The conversation inside; pieces of one reply are joined to one message."""
-    system, tools = _given(request, "systemInstruction"), _given(request, "tools")
+    given = named(request.fields)
+    system, tools = given.get("systemInstruction"), given.get("tools")
     return Spoken(
         system=() if system is None else (bytes(system),),
         messages=contents(request.fields["contents"]),
@@ -148,9 +144,10 @@ def _own_part(raw: Raw, model: str) -> Raw | None:
 
 def decode_prompt(request: Request) -> Prompt:
     """The whole request in neutral form."""
-    lost = {name for name in request.fields if camel(name) not in _READ}
-    system, tools = _given(request, "systemInstruction"), _given(request, "tools")
-    config, settings = _given(request, "toolConfig"), _given(request, "generationConfig")
+    lost = {name for name in request.fields if name not in _READ and camel(name) not in _READ}
+    given = named(request.fields)
+    system, tools = given.get("systemInstruction"), given.get("tools")
+    config, settings = given.get("toolConfig"), given.get("generationConfig")
     return Prompt(
         model=request.model,
         stream=request.stream,
@@ -169,9 +166,10 @@ def encode_prompt(prompt: Prompt, target: Origin, history: Sequence[bytes] = ())
     encoded = encode_messages(prompt.messages, target)
     dropped.update(encoded.dropped)
     body: dict[str, Any] = {"contents": [Raw(message) for message in (*history, *encoded.messages)]}
-    for system in encode_system(prompt.system):
-        body["systemInstruction"] = Raw(system)
-    dropped.update(f"system.{part.__struct_config__.tag}" for part in prompt.system if not hasattr(part, "text"))
+    if prompt.system:
+        for system in encode_system(prompt.system):
+            body["systemInstruction"] = Raw(system)
+        dropped.update(f"system.{part.__struct_config__.tag}" for part in prompt.system if not hasattr(part, "text"))
     if prompt.tools:
         tools = encode_tools(prompt.tools)
         dropped.update(tools.dropped)
@@ -180,7 +178,10 @@ def encode_prompt(prompt: Prompt, target: Origin, history: Sequence[bytes] = ())
         body["toolConfig"] = encode_tool_choice(prompt.tool_choice)
     if settings := encode_settings(prompt, target.model, dropped):
         body["generationConfig"] = settings
-    dropped.update(name for name in ("user", "cache_key") if getattr(prompt, name))
+    if prompt.user:
+        dropped.add("user")
+    if prompt.cache_key:
+        dropped.add("cache_key")
     if prompt.parallel_tool_calls is False:
         dropped.add("parallel_tool_calls")
     return Encoded(ENCODER.encode(body), tuple(sorted(dropped)))

@@ -142,7 +142,7 @@ class PartReader:
         return part
 
 
-def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
+def decode_reply(body: bytes, origin: Origin, *, skim: bool = False, keep: bool = True) -> Reply:
     """A whole reply; of several candidates the first."""
     try:
         chunk = CHUNK.decode(body.decode())
@@ -167,7 +167,7 @@ def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
         parts=fold([part for _, part in read]),
         stop=stop_of(reason, called=bool(reader.calls)),
         usage=usage,
-        said=_said(read),
+        said=_said(read) if keep else (),
     )
 
 

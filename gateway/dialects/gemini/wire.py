@@ -6,6 +6,7 @@ https://protobuf.dev/programming-guides/json/
 """
 
 import re
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from msgspec import Raw, Struct
 from gateway.errors import GatewayError, Kind
 
 NAME = "gemini"
+NULL = Raw(b"null")
 
 ENCODER = msgspec.json.Encoder()
 BROKEN = (msgspec.MsgspecError, UnicodeError, RecursionError)
@@ -39,15 +41,19 @@ def invalid(where: str, wanted: str) -> GatewayError:
 def members(raw: Raw | bytes, where: str) -> dict[str, Raw]:
     """The members of an object under their camelCase names, nulls left out."""
     try:
-        found = _MEMBERS.decode(raw)
+        return named(_MEMBERS.decode(raw))
     except BROKEN:
         raise invalid(where, "an object") from None
-    return {camel(name): value for name, value in found.items() if not is_null(value)}
+
+
+def named(found: dict[str, Raw]) -> dict[str, Raw]:
+    """Members under their camelCase names, nulls left out."""
+    return {camel(name) if "_" in name else name: value for name, value in found.items() if value != NULL}
 
 
 def is_null(raw: Raw) -> bool:
-    """Whether a value is null; looks without copying, since it may be an image."""
-    return memoryview(raw)[:5].tobytes() == b"null"
+    """Whether a value is null."""
+    return raw == NULL
 
 
 def starts(raw: Raw | bytes, with_: tuple[bytes, ...]) -> bool:
@@ -65,10 +71,15 @@ def items(raw: Raw | bytes, where: str) -> list[Raw]:
         raise invalid(where, "an array") from None
 
 
+@cache
+def _lenient(kind: Any) -> msgspec.json.Decoder[Any]:  # noqa: ANN401 - a type
+    return msgspec.json.Decoder(kind, strict=False)
+
+
 def value(raw: Raw, kind: Any, where: str) -> Any:  # noqa: ANN401 - the type is an argument
     """A scalar of the type `kind`, read as leniently as proto3 JSON is."""
     try:
-        return msgspec.json.decode(raw, type=kind, strict=False)
+        return _lenient(kind).decode(raw)
     except BROKEN:
         raise invalid(where, _WANTED.get(kind, "of another type")) from None
 

@@ -22,6 +22,7 @@ from gateway.dialects.openai_chat.wire import NAME
 __all__ = [
     "COUNTING",
     "FORWARDED_HEADERS",
+    "JOINABLE",
     "NAME",
     "auth",
     "cache_hint",
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 COUNTING: Counting | None = None
+JOINABLE = True
 FORWARDED_HEADERS = frozenset({"openai-beta", "http-referer", "x-title"})
 """The last two are how an application names itself to OpenRouter."""
 

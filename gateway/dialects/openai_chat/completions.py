@@ -19,6 +19,7 @@ from gateway.dialects.sse import frame
 from gateway.errors import GatewayError
 
 NAME = "openai_completions"
+JOINABLE = True
 FORWARDED_HEADERS = frozenset[str]()
 COUNTING: Counting | None = None
 

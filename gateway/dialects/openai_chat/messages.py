@@ -32,6 +32,7 @@ from gateway.dialects.openai_chat.parts import decode_content, decode_image, enc
 from gateway.dialects.openai_chat.reasoning import decode_extra, decode_reasoning, encode_extra, encode_reasoning
 from gateway.dialects.openai_chat.wire import (
     NAME,
+    UNREADABLE,
     Call,
     Function,
     WireMessage,
@@ -40,6 +41,8 @@ from gateway.dialects.openai_chat.wire import (
     invalid,
     read,
     to_message,
+    to_messages,
+    to_raws,
 )
 
 _LONGEST_ID = 40
@@ -51,9 +54,23 @@ _LONGEST_ID = 40
 
 def decode_messages(messages: Sequence[bytes | Raw], origin: Origin | None = None) -> tuple[Message, ...]:
     """Messages from their JSON. Raises GatewayError (INVALID) with the message at fault."""
+    return read_messages([read(to_message, raw, f"messages[{i}]") for i, raw in enumerate(messages)], origin)
+
+
+def read_wires(messages: Raw) -> list[WireMessage]:
+    """The members of the messages of a request. Raises GatewayError (INVALID) with the message at fault."""
+    try:
+        return to_messages.decode(messages)
+    except UNREADABLE:
+        raws = read(to_raws, messages, "messages")
+        return [read(to_message, raw, f"messages[{i}]") for i, raw in enumerate(raws)]
+
+
+def read_messages(wires: Sequence[WireMessage], origin: Origin | None = None, skip: int = 0) -> tuple[Message, ...]:
+    """Messages from their members; the first ones are not wanted. Raises GatewayError (INVALID)."""
     reader = MessageReader(origin)
-    for i, raw in enumerate(messages):
-        reader.add(read(to_message, raw, f"messages[{i}]"), f"messages[{i}]")
+    for i in range(skip, len(wires)):
+        reader.add(wires[i], f"messages[{i}]")
     return tuple(reader.messages)
 
 
@@ -202,6 +219,8 @@ class _Writer:
         return out + self._flush(said)
 
     def _flush(self, said: Sequence[AnyPart] = ()) -> list[bytes]:
+        if not said and not self._shown:
+            return []
         content = _plain_or_items(encode_content([*self._shown, *said], self.dropped))
         self._shown = []
         return [encode({"role": "user", "content": content})] if content else []

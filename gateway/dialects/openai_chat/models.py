@@ -5,6 +5,7 @@ all there is to tell them apart, also behind Azure, OpenRouter and other gateway
 """
 
 import re
+from functools import lru_cache
 
 from gateway.conversation import Effort
 
@@ -14,6 +15,7 @@ _NO_EFFORT = re.compile(r"(?:^|[/_.-])(?:gpt-?[34]|chatgpt-)|gpt-[5-9][0-9.]*-ch
 _FIRST_GPT_5 = re.compile(r"gpt-?5(?:$|[^.0-9])")
 
 
+@lru_cache(maxsize=256)
 def is_reasoning(model: str) -> bool:
     """OpenAI's o-series and GPT-5 and later.
 
@@ -24,11 +26,13 @@ def is_reasoning(model: str) -> bool:
     return _REASONING.search(model.lower()) is not None
 
 
+@lru_cache(maxsize=256)
 def is_openai(model: str) -> bool:
     """A model of OpenAI's, whose servers know `prompt_cache_key`; strict servers refuse an unknown member."""
     return is_reasoning(model) or _OPENAI.search(model.lower()) is not None
 
 
+@lru_cache(maxsize=256)
 def efforts(model: str) -> tuple[Effort, ...]:
     """The values of `reasoning_effort` that are safe to send; none for a model that does not reason."""
     name = model.lower()

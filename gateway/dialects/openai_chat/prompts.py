@@ -4,27 +4,29 @@ Source: https://platform.openai.com/docs/api-reference/chat/create.
 """
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.conversation import Effort, Format, Origin, Prompt, Thinking
+from gateway.conversation import Effort, Format, Origin, Prompt, Thinking, Tool, ToolChoice
 from gateway.dialects.dialect import Encoded, Request
-from gateway.dialects.openai_chat.messages import decode_messages, decode_system, encode_messages, encode_system
+from gateway.dialects.openai_chat.messages import encode_messages, encode_system, read_messages, read_wires
 from gateway.dialects.openai_chat.models import efforts, is_openai, is_reasoning
-from gateway.dialects.openai_chat.requests import leading, read_role
+from gateway.dialects.openai_chat.requests import leading
 from gateway.dialects.openai_chat.tools import decode_choice, decode_tools, encode_choice, encode_tools, tools_member
 from gateway.dialects.openai_chat.wire import (
+    NULL,
     encode,
     invalid,
     present,
     read,
-    to_raws,
     to_text,
     without_nones,
 )
 from gateway.dialects.thinking import clamp, effort_of
+
+T = TypeVar("T")
 
 
 class _Schema(Struct):
@@ -51,24 +53,42 @@ class _Thinking(Struct):
     budget_tokens: int | None = None
 
 
-_to_bool = msgspec.json.Decoder(bool)
-_to_int = msgspec.json.Decoder(int)
-_to_float = msgspec.json.Decoder(float)
 _to_stop = msgspec.json.Decoder(str | list[str])
 _to_format = msgspec.json.Decoder(_Format)
 _to_reasoning = msgspec.json.Decoder(_Reasoning)
 _to_thinking = msgspec.json.Decoder(_Thinking)
 
-_CARRIED = frozenset(
-    {
-        "model", "messages", "stream", "stream_options", "tools", "functions", "tool_choice", "function_call",
-        "parallel_tool_calls", "max_tokens", "max_completion_tokens", "temperature", "top_p", "top_k", "stop", "seed",
-        "presence_penalty", "frequency_penalty", "reasoning_effort", "reasoning", "thinking", "response_format",
-        "user", "safety_identifier", "prompt_cache_key",
-    }
-)  # fmt: skip
+_NUMBER = msgspec.json.Decoder(float)
+_COUNT = msgspec.json.Decoder(int)
+_SCALARS: dict[str, tuple[str, "msgspec.json.Decoder[Any]"]] = {
+    "max_completion_tokens": ("max_tokens", _COUNT),
+    "max_tokens": ("max_tokens", _COUNT),
+    "temperature": ("temperature", _NUMBER),
+    "top_p": ("top_p", _NUMBER),
+    "top_k": ("top_k", _COUNT),
+    "seed": ("seed", _COUNT),
+    "presence_penalty": ("presence_penalty", _NUMBER),
+    "frequency_penalty": ("frequency_penalty", _NUMBER),
+    "parallel_tool_calls": ("parallel_tool_calls", msgspec.json.Decoder(bool)),
+    "user": ("user", to_text),
+    "safety_identifier": ("user", to_text),
+    "prompt_cache_key": ("cache_key", to_text),
+}
+"""The members of a Prompt that are one value, and how each is read."""
+_NEWER = {"max_tokens": "max_completion_tokens", "safety_identifier": "user"}
+"""Members that count only where the other is not given."""
+
+_TOOLS = frozenset({"tools", "functions", "tool_choice", "function_call"})
+_THINKING = frozenset({"reasoning_effort", "reasoning", "thinking"})
+_COMPOUND = {"model", "messages", "stream", "stream_options", "stop", "response_format"} | _TOOLS | _THINKING
 _EFFORTS = get_args(Effort)
-_DEFAULTS = {"n": b"1", "logprobs": b"false", "store": b"false", "modalities": b'["text"]', "top_logprobs": b"0"}
+_DEFAULTS = {
+    "n": Raw(b"1"),
+    "logprobs": Raw(b"false"),
+    "store": Raw(b"false"),
+    "modalities": Raw(b'["text"]'),
+    "top_logprobs": Raw(b"0"),
+}
 
 
 # ---------------------------------------------------------------- to neutral
@@ -77,41 +97,46 @@ _DEFAULTS = {"n": b"1", "logprobs": b"false", "store": b"false", "modalities": b
 def decode_prompt(request: Request) -> Prompt:
     """The whole request in neutral form. Raises GatewayError (INVALID) that names the member."""
     fields = request.fields
-    raws = read(to_raws, fields["messages"], "messages")
-    lead = leading(raws)
+    wires = read_wires(fields["messages"])
+    lead = leading(wire.role for wire in wires)
+    members: dict[str, Any] = {}
+    extras: set[str] = set()
+    for name, raw in fields.items():
+        if (scalar := _SCALARS.get(name)) is not None:
+            newer = _NEWER.get(name)
+            if raw != NULL and (newer is None or present(fields, newer) is None):
+                members[scalar[0]] = read(scalar[1], raw, name)
+        elif name not in _COMPOUND and raw not in (NULL, _DEFAULTS.get(name)):
+            extras.add(name)
+    if any(wire.name is not None and wire.role not in ("tool", "function") for wire in wires):
+        extras.add("messages.name")
+    tools, choice = ((), None) if fields.keys().isdisjoint(_TOOLS) else _decode_tools(fields)
+    return Prompt(
+        model=request.model,
+        system=tuple(part for message in read_messages(wires[:lead]) for part in message.parts) if lead else (),
+        messages=read_messages(wires, skip=lead),
+        tools=tools,
+        tool_choice=choice,
+        stop=() if "stop" not in fields else _stop(fields),
+        thinking=None if fields.keys().isdisjoint(_THINKING) else _thinking(fields, extras),
+        format=None if "response_format" not in fields else _format(fields),
+        stream=request.stream,
+        extras=tuple(sorted(extras)),
+        **members,
+    )
+
+
+def _decode_tools(fields: dict[str, Raw]) -> tuple[tuple[Tool, ...], ToolChoice | None]:
     tools = decode_tools(tools_member(fields))
     choice, allowed = decode_choice(fields)
     if allowed is not None:
         tools = tuple(tool for tool in tools if tool.name in allowed)
-    return Prompt(
-        model=request.model,
-        system=decode_system(raws[:lead]),
-        messages=decode_messages(raws[lead:]),
-        tools=tools,
-        tool_choice=choice,
-        parallel_tool_calls=_get(_to_bool, fields, "parallel_tool_calls"),
-        max_tokens=_get(_to_int, fields, "max_completion_tokens", "max_tokens"),
-        temperature=_get(_to_float, fields, "temperature"),
-        top_p=_get(_to_float, fields, "top_p"),
-        top_k=_get(_to_int, fields, "top_k"),
-        stop=_stop(fields),
-        seed=_get(_to_int, fields, "seed"),
-        presence_penalty=_get(_to_float, fields, "presence_penalty"),
-        frequency_penalty=_get(_to_float, fields, "frequency_penalty"),
-        thinking=_thinking(fields),
-        format=_format(fields),
-        user=_get(to_text, fields, "user", "safety_identifier") or "",
-        cache_key=_get(to_text, fields, "prompt_cache_key") or "",
-        stream=request.stream,
-        extras=_extras(fields, raws),
-    )
+    return tools, choice
 
 
-def _get(decoder: "msgspec.json.Decoder[Any]", fields: dict[str, Raw], *names: str) -> Any:  # noqa: ANN401 - the decoder's type
-    for name in names:
-        if name in fields and (raw := present(fields, name)) is not None:
-            return read(decoder, raw, name)
-    return None
+def _get(decoder: "msgspec.json.Decoder[T]", fields: dict[str, Raw], name: str) -> T | None:
+    raw = present(fields, name)
+    return None if raw is None else read(decoder, raw, name)
 
 
 def _stop(fields: dict[str, Raw]) -> tuple[str, ...]:
@@ -119,9 +144,12 @@ def _stop(fields: dict[str, Raw]) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop or ())
 
 
-def _thinking(fields: dict[str, Raw]) -> Thinking | None:
+def _thinking(fields: dict[str, Raw], extras: set[str]) -> Thinking | None:
     """OpenAI's effort; OpenRouter's `reasoning`; DeepSeek's and other servers' `thinking`."""
-    effort = _effort(_get(to_text, fields, "reasoning_effort"))
+    named = _get(to_text, fields, "reasoning_effort")
+    effort = _effort(named)
+    if named is not None and effort is None:
+        extras.add("reasoning_effort")
     asked = _get(_to_reasoning, fields, "reasoning")
     if asked is not None:
         effort = effort or _effort(asked.effort) or ("none" if asked.enabled is False else None)
@@ -141,6 +169,8 @@ def _effort(name: str | None) -> Effort | None:
 
 def _format(fields: dict[str, Raw]) -> Format | None:
     match _get(_to_format, fields, "response_format"):
+        case None | _Format(type="text"):
+            return None
         case _Format(type="json_object"):
             return Format(kind="json")
         case _Format(type="json_schema", json_schema=_Schema() as asked):
@@ -151,27 +181,7 @@ def _format(fields: dict[str, Raw]) -> Format | None:
                 schema=Raw(bytes(asked.schema)),
                 strict=asked.strict,
             )
-        case None | _Format(type="text"):
-            return None
     raise invalid("response_format is text, json_object, or json_schema with its schema.", "response_format")
-
-
-def _extras(fields: dict[str, Raw], raws: Sequence[Raw]) -> tuple[str, ...]:
-    names = {
-        name
-        for name, raw in fields.items()
-        if name not in _CARRIED and bytes(raw) not in (b"null", _DEFAULTS.get(name))
-    }
-    if any(b'"name"' in bytes(raw) and _is_named(raw) for raw in raws):
-        names.add("messages.name")
-    if present(fields, "reasoning_effort") and _effort(_get(to_text, fields, "reasoning_effort")) is None:
-        names.add("reasoning_effort")
-    return tuple(sorted(names))
-
-
-def _is_named(raw: Raw) -> bool:
-    message = read_role(raw, "messages")
-    return message.name is not None and message.role not in ("tool", "function")
 
 
 # ---------------------------------------------------------------- from neutral
@@ -182,12 +192,14 @@ def encode_prompt(prompt: Prompt, target: Origin, history: Sequence[bytes] = ())
     dropped = set(prompt.extras)
     own = encode_messages(prompt.messages, target)
     dropped.update(own.dropped)
-    whole = [*encode_system(prompt.system), *history, *own.messages]
+    whole = [*(encode_system(prompt.system) if prompt.system else ()), *history, *own.messages]
     body: dict[str, Any] = {"model": target.model, "messages": [Raw(message) for message in whole]}
     if prompt.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-    body |= _tools(prompt, dropped)
-    body |= _reasoning(prompt, target.model, dropped)
+    if prompt.tools:
+        body |= _tools(prompt, dropped)
+    if prompt.thinking is not None:
+        body |= _reasoning(prompt.thinking, target.model, dropped)
     body |= _sampling(prompt, target.model, body.get("reasoning_effort"), dropped)
     body |= _limits(prompt, target.model, dropped)
     if prompt.format is not None:
@@ -204,8 +216,8 @@ def _tools(prompt: Prompt, dropped: set[str]) -> dict[str, Any]:
     return without_nones(tools=Raw(tools.body), tool_choice=choice, parallel_tool_calls=prompt.parallel_tool_calls)
 
 
-def _reasoning(prompt: Prompt, model: str, dropped: set[str]) -> dict[str, Any]:
-    effort = None if prompt.thinking is None else effort_of(prompt.thinking)
+def _reasoning(thinking: Thinking, model: str, dropped: set[str]) -> dict[str, Any]:
+    effort = effort_of(thinking)
     if effort is None:
         return {}
     accepted = efforts(model)

@@ -58,7 +58,7 @@ _OUTPUT_ONLY = ("annotations", "parsed")
 # ---------------------------------------------------------------- decoding
 
 
-def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
+def decode_reply(body: bytes, origin: Origin, *, skim: bool = False, keep: bool = True) -> Reply:
     """A whole reply; choice 0 is the one. Raises UpstreamError if it is an error, or no reply."""
     try:
         completion = to_completion.decode(body)
@@ -68,9 +68,9 @@ def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
         usage = None if completion.usage is None else decode_usage(completion.usage)
         if skim:
             return Reply(usage=usage)
-        fields = to_fields.decode(choice.message)
         wire = to_message.decode(choice.message)
         parts = _identified(MessageReader(origin).reply_parts(wire, "message"), fallback_id(completion))
+        said = (_said(to_fields.decode(choice.message), parts),) if keep and parts else ()
     except (msgspec.MsgspecError, RecursionError) as error:
         raise UpstreamError(Kind.BAD_GATEWAY, "The provider sent a reply that is no chat completion.") from error
     except GatewayError as error:
@@ -85,7 +85,7 @@ def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
         stop=stop,
         stop_sequence=sequence,
         usage=usage,
-        said=(_said(fields, parts),) if parts else (),
+        said=said,
     )
 
 
@@ -153,13 +153,14 @@ def decode_stop(reason: str | None, met: str | int | None, parts: list[AnyPart])
     Some servers say `stop` for a reply that calls tools.
     """
     stop = _STOPS.get(reason or "", Stop.END)
-    if stop is Stop.END and any(isinstance(part, ToolCall) for part in parts):
+    if stop is not Stop.END:
+        return stop, ""
+    kinds = {type(part) for part in parts}
+    if ToolCall in kinds:
         return Stop.TOOL_CALLS, ""
-    if stop is Stop.END and any(isinstance(part, Refusal) for part in parts):
+    if Refusal in kinds:
         return Stop.REFUSED, ""
-    if stop is Stop.END and isinstance(met, str):
-        return Stop.STOP_SEQUENCE, met
-    return stop, ""
+    return (Stop.STOP_SEQUENCE, met) if isinstance(met, str) else (stop, "")
 
 
 def decode_usage(usage: WireUsage) -> Usage:
@@ -180,13 +181,17 @@ def decode_usage(usage: WireUsage) -> Usage:
 
 def encode_reply(reply: Reply, head: ReplyHead) -> bytes:
     """A whole reply for a client; legacy clients get `function_call`."""
-    legacy, custom = is_legacy(head.request.fields), custom_names(head.request.fields)
-    parts = tuple(as_custom(part, custom) if isinstance(part, ToolCall) else part for part in reply.parts)
+    fields, parts = head.request.fields, reply.parts
+    legacy, custom = is_legacy(fields), custom_names(fields)
+    if custom:
+        parts = tuple(as_custom(part, custom) if isinstance(part, ToolCall) else part for part in parts)
+    message = _message(parts, legacy=legacy)
+    refused = message["refusal"] is not None
     choice = {
         "index": 0,
-        "message": _message(parts, legacy=legacy),
+        "message": message,
         "logprobs": None,
-        "finish_reason": encode_stop(reply.stop or Stop.END, legacy=legacy, refusal=_refuses(parts)),
+        "finish_reason": encode_stop(reply.stop or Stop.END, legacy=legacy, refusal=refused),
     }
     body: dict[str, Any] = {
         "id": f"chatcmpl-{head.id}",
@@ -200,36 +205,53 @@ def encode_reply(reply: Reply, head: ReplyHead) -> bytes:
     return encode(body)
 
 
-def _refuses(parts: tuple[AnyPart, ...]) -> bool:
-    return any(isinstance(part, Refusal) for part in parts)
-
-
 def _message(parts: tuple[AnyPart, ...], *, legacy: bool) -> dict[str, Any]:
-    text = "".join(part.text for part in parts if isinstance(part, Text))
-    refusal = "".join(part.text for part in parts if isinstance(part, Refusal))
-    thoughts = [part for part in parts if isinstance(part, Reasoning)]
-    calls = [part for part in parts if isinstance(part, ToolCall)]
-    images = [part for part in parts if isinstance(part, Image)]
+    text = refusal = ""
+    thoughts: list[Reasoning] = []
+    calls: list[ToolCall] = []
+    images: list[Image] = []
+    extra: dict[str, Any] = {}
+    for part in parts:
+        match part:
+            case Text():
+                text += part.text
+                extra |= show_extra(part.signature)
+            case ToolCall():
+                calls.append(part)
+            case Reasoning():
+                thoughts.append(part)
+            case Refusal():
+                refusal += part.text
+            case Image():
+                images.append(part)
     message: dict[str, Any] = {"role": "assistant", "content": text or None, "refusal": refusal or None}
-    thinking = "".join(part.text for part in thoughts)
-    if thinking:
-        message["reasoning_content"] = thinking
+    if thoughts:
+        message |= _thinking(thoughts)
+    if calls:
+        message |= _calls(calls, legacy=legacy)
+    if images:
+        message["images"] = [show_image(part, i) for i, part in enumerate(images)]
+    return message | extra
+
+
+def _calls(calls: list[ToolCall], *, legacy: bool) -> dict[str, Any]:
+    if legacy:
+        return {"function_call": {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}}
+    return {"tool_calls": [encode_call(call) for call in calls]}
+
+
+def _thinking(thoughts: list[Reasoning]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    text = "".join([part.text for part in thoughts])
+    if text:
+        members["reasoning_content"] = text
     details: list[dict[str, Any]] = []
     for part in thoughts:
         detail = show_detail(part, len(details))
         details += [detail] if detail else []
     if details:
-        message["reasoning_details"] = details
-    if calls and legacy:
-        message["function_call"] = {"name": calls[0].name, "arguments": calls[0].arguments or "{}"}
-    elif calls:
-        message["tool_calls"] = [encode_call(call) for call in calls]
-    if images:
-        message["images"] = [show_image(part, i) for i, part in enumerate(images)]
-    for text_part in parts:
-        if isinstance(text_part, Text):
-            message |= show_extra(text_part.signature)
-    return message
+        members["reasoning_details"] = details
+    return members
 
 
 def encode_call(call: ToolCall) -> dict[str, Any]:
@@ -250,6 +272,8 @@ def show_image(part: Image, index: int) -> dict[str, Any]:
 def encode_stop(stop: Stop, *, legacy: bool, refusal: bool) -> str:
     """The finish reason."""
     match stop:
+        case Stop.END | Stop.STOP_SEQUENCE | Stop.PAUSED:
+            return "stop"
         case Stop.TOOL_CALLS:
             return "function_call" if legacy else "tool_calls"
         case Stop.LENGTH | Stop.CONTEXT:
@@ -258,8 +282,6 @@ def encode_stop(stop: Stop, *, legacy: bool, refusal: bool) -> str:
             return "stop" if refusal else "content_filter"  # a refusal in words is a message like another
         case Stop.FILTERED:
             return "content_filter"
-        case Stop.END | Stop.STOP_SEQUENCE | Stop.PAUSED:
-            return "stop"
 
 
 def encode_usage(usage: Usage) -> dict[str, Any]:

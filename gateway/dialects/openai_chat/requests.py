@@ -1,6 +1,6 @@
 """A client's request, opened but not translated, and on its way to a provider of the same dialect."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
@@ -23,7 +23,6 @@ from gateway.dialects.openai_chat.wire import (
 
 class _Role(Struct):
     role: str = ""
-    name: str | None = None
 
 
 _to_role = msgspec.json.Decoder(_Role)
@@ -56,21 +55,18 @@ def open_request(body: bytes, *, model: str = "", stream: bool = False, query: s
 def spoken(request: Request) -> Spoken:
     """The conversation inside, undecoded; legacy functions count as tools."""
     messages = [bytes(raw) for raw in read(to_raws, request.fields["messages"], "messages")]
-    lead = leading(messages)
+    lead = leading(read(_to_role, raw, f"messages[{i}]").role for i, raw in enumerate(messages))
     return Spoken(tuple(messages[:lead]), tuple(messages[lead:]), tools_member(request.fields))
 
 
-def leading(messages: Sequence[bytes | Raw]) -> int:
+def leading(roles: Iterable[str]) -> int:
     """How many system and developer messages come first."""
-    for i, raw in enumerate(messages):
-        if read_role(raw, f"messages[{i}]").role not in ("system", "developer"):
-            return i
-    return len(messages)
-
-
-def read_role(raw: bytes | Raw, param: str) -> _Role:
-    """Who speaks in a message."""
-    return read(_to_role, raw, param)
+    lead = 0
+    for role in roles:
+        if role not in ("system", "developer"):
+            break
+        lead += 1
+    return lead
 
 
 def wants_usage(request: Request) -> bool:
@@ -97,7 +93,9 @@ def splice(
     """
     fields = dict(request.fields)
     fields["model"] = Raw(encode(model))
-    if system is not None or messages is not None:
+    if system is not None and messages is not None:
+        fields["messages"] = Raw(_joined((*system, *messages)))
+    elif system is not None or messages is not None:
         own = spoken(request)
         whole = [*(own.system if system is None else system), *(own.messages if messages is None else messages)]
         fields["messages"] = Raw(_joined(whole))

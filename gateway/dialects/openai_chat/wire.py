@@ -14,6 +14,11 @@ from msgspec import Raw, Struct, field
 from gateway.errors import GatewayError, Kind
 
 NAME = "openai_chat"
+NULL = Raw(b"null")
+_EMPTY = Raw(b"")
+
+UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What a decoder raises for bytes that are not what it expects."""
 
 T = TypeVar("T")
 
@@ -252,6 +257,7 @@ to_fields: msgspec.json.Decoder[dict[str, Raw]] = msgspec.json.Decoder(dict[str,
 to_raws: msgspec.json.Decoder[list[Raw]] = msgspec.json.Decoder(list[Raw])
 to_text = msgspec.json.Decoder(str)
 to_message = msgspec.json.Decoder(WireMessage)
+to_messages = msgspec.json.Decoder(list[WireMessage])
 to_part = msgspec.json.Decoder(ContentPart)
 to_detail = msgspec.json.Decoder(Detail)
 to_completion = msgspec.json.Decoder(Completion)
@@ -267,19 +273,19 @@ def read(decoder: msgspec.json.Decoder[T], raw: Raw | bytes, param: str) -> T:
     """Decode what a client sent. Raises GatewayError (INVALID) that names `param`."""
     try:
         return decoder.decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise invalid(f"{param} is not what it must be: {error}.", param) from error
 
 
 def present(fields: Mapping[str, Raw], name: str) -> Raw | None:
     """A member that is there and not null."""
     raw = fields.get(name)
-    return None if raw is None or bytes(raw) == b"null" else raw
+    return None if raw is None or raw == NULL else raw
 
 
 def is_given(raw: Raw) -> bool:
     """Whether an optional member was there and not null."""
-    return bytes(raw) not in (b"", b"null")
+    return raw not in (_EMPTY, NULL)
 
 
 def without_nones(**members: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON values

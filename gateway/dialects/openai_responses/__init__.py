@@ -27,6 +27,7 @@ from gateway.dialects.openai_responses.tools import decode_tools, encode_tools
 from gateway.dialects.openai_responses.upstream import splice
 from gateway.dialects.openai_responses.wire import NAME
 
+JOINABLE = False
 FORWARDED_HEADERS = frozenset({"openai-beta", "x-client-request-id"})
 
 
@@ -58,6 +59,7 @@ def auth(key: str, headers: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG00
 __all__ = [
     "COUNTING",
     "FORWARDED_HEADERS",
+    "JOINABLE",
     "NAME",
     "auth",
     "cache_hint",

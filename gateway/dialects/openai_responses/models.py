@@ -4,6 +4,7 @@ Source: https://platform.openai.com/docs/guides/reasoning and the error texts of
 """
 
 import re
+from functools import lru_cache
 from typing import get_args
 
 from gateway.conversation import Effort
@@ -16,6 +17,7 @@ _ALL: tuple[Effort, ...] = get_args(Effort)
 _USUAL: tuple[Effort, ...] = ("low", "medium", "high")
 
 
+@lru_cache(maxsize=256)
 def reasons(model: str) -> bool | None:
     """Whether the model reasons: then it gives encrypted reasoning and takes no temperature. None: not known.
 
@@ -26,6 +28,7 @@ def reasons(model: str) -> bool | None:
     return True if _REASONING.match(model) else None
 
 
+@lru_cache(maxsize=256)
 def efforts(model: str) -> tuple[Effort, ...]:
     """The efforts that the model accepts; it answers 400 to any other."""
     if re.match(r"(.*/)?o\d", model):

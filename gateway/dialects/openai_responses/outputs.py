@@ -10,15 +10,20 @@ from gateway.dialects.openai_responses.upstream import ENCRYPTED
 from gateway.dialects.openai_responses.wire import ANYTHING, NAME, dump, is_text, json, present
 
 _ECHOED = {
-    "background": b"false", "error": b"null", "incomplete_details": b"null", "instructions": b"null",
-    "max_output_tokens": b"null", "max_tool_calls": b"null", "model": b"", "output": b"",
-    "parallel_tool_calls": b"true", "previous_response_id": b"null", "prompt_cache_key": b"null",
-    "reasoning": b'{"effort":null,"summary":null}', "safety_identifier": b"null", "service_tier": b'"default"',
-    "store": b"true", "temperature": b"1.0", "text": b"", "tool_choice": b'"auto"', "tools": b"[]",
-    "top_logprobs": b"0", "top_p": b"1.0", "truncation": b'"disabled"', "usage": b"null", "user": b"null",
-    "metadata": b"{}", "presence_penalty": b"0.0", "frequency_penalty": b"0.0", "completed_at": b"null",
+    name: Raw(default)
+    for name, default in {
+        "background": b"false", "error": b"null", "incomplete_details": b"null", "instructions": b"null",
+        "max_output_tokens": b"null", "max_tool_calls": b"null", "model": b"", "output": b"",
+        "parallel_tool_calls": b"true", "previous_response_id": b"null", "prompt_cache_key": b"null",
+        "reasoning": b'{"effort":null,"summary":null}', "safety_identifier": b"null", "service_tier": b'"default"',
+        "store": b"true", "temperature": b"1.0", "text": b"", "tool_choice": b'"auto"', "tools": b"[]",
+        "top_logprobs": b"0", "top_p": b"1.0", "truncation": b'"disabled"', "usage": b"null", "user": b"null",
+        "metadata": b"{}", "presence_penalty": b"0.0", "frequency_penalty": b"0.0", "completed_at": b"null",
+    }.items()
 }  # fmt: skip
-_OURS = ("completed_at", "background", "error", "incomplete_details", "model", "output", "usage", "text")
+_OURS = {"completed_at", "background", "error", "incomplete_details", "model", "output", "usage", "text"}
+_AUTO = Raw(b'"auto"')
+_ASKED = _ECHOED.keys() - _OURS
 
 
 def response_object(head: ReplyHead) -> dict[str, Raw]:
@@ -29,13 +34,12 @@ def response_object(head: ReplyHead) -> dict[str, Raw]:
         "object": Raw(b'"response"'),
         "created_at": json(head.created),
         "status": Raw(b'"in_progress"'),
-    }
-    for name, default in _ECHOED.items():
-        asked = fields.get(name)
-        echo = asked is not None and present(asked) and name not in _OURS
-        response[name] = asked if echo and asked is not None else Raw(default)
-    if bytes(response["service_tier"]) == b'"auto"':
-        response["service_tier"] = Raw(b'"default"')
+    } | _ECHOED
+    for name, asked in fields.items():
+        if name in _ASKED and present(asked):
+            response[name] = asked
+    if response["service_tier"] == _AUTO:
+        response["service_tier"] = _ECHOED["service_tier"]
     response |= {"model": json(head.request.model), "output": Raw(b"[]"), "text": _text(fields.get("text"))}
     response["tools"] = _tools(response["tools"])
     conversation = fields.get("conversation")

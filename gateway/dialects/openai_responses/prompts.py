@@ -222,7 +222,9 @@ def encode_prompt(prompt: Prompt, target: Origin, history: Sequence[bytes] = ())
         body["instructions"] = Raw(system[0])
     dropped |= {f"system.{type(p).__struct_config__.tag}" for p in prompt.system if not isinstance(p, Text)}
     body["input"] = items
-    body |= _encode_tools(prompt, dropped) | _encode_settings(prompt, target.model, dropped)
+    if prompt.tools:
+        body |= _encode_tools(prompt, dropped)
+    body |= _encode_settings(prompt, target.model, dropped)
     body["store"] = False
     if prompt.stream:
         body["stream"] = True

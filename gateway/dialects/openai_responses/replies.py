@@ -49,7 +49,7 @@ from gateway.errors import Kind, UpstreamError
 _OUTPUT_ONLY = ("created_by", "parsed", "parsed_arguments")
 
 
-def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
+def decode_reply(body: bytes, origin: Origin, *, skim: bool = False, keep: bool = True) -> Reply:
     """A whole reply. Raises UpstreamError where it failed, is not finished or is none."""
     try:
         response = RESPONSE.decode(body)
@@ -60,7 +60,7 @@ def decode_reply(body: bytes, origin: Origin, *, skim: bool = False) -> Reply:
         if skim:
             return Reply(usage=decode_usage(response.usage))
         parts = parts_of(response.output, origin)
-        said = tuple(raw for item in response.output if (raw := as_said(item)) is not None)
+        said = tuple(raw for item in response.output if (raw := as_said(item)) is not None) if keep else ()
     except UNREADABLE:
         raise UpstreamError(Kind.BAD_GATEWAY, "The provider's answer is not a response.") from None
     return Reply(

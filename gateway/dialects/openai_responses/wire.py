@@ -12,6 +12,8 @@ from msgspec.json import Decoder, Encoder
 from gateway.errors import GatewayError, Kind
 
 NAME = "openai_responses"
+NULL = Raw(b"null")
+_EMPTY = Raw(b"")
 
 _T = TypeVar("_T")
 _ENCODER = Encoder()
@@ -181,12 +183,12 @@ RESPONSE = Decoder(Response)
 
 def present(raw: Raw | None) -> bool:
     """Whether a member is there and not null."""
-    return raw is not None and bytes(raw) not in (b"", b"null")
+    return raw is not None and raw not in (_EMPTY, NULL)
 
 
 def is_text(raw: Raw | bytes) -> bool:
     """Whether this is a JSON string."""
-    return bytes(raw)[:1] == b'"'
+    return bytes(memoryview(raw)[:1]) == b'"'
 
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -44,9 +44,9 @@ class Access:
 
     def now(self) -> int:
         """Unix milliseconds."""
-        return int(self._clock() * 1000)
+        return self.micros() // 1000
 
-    def exactly(self) -> int:
+    def micros(self) -> int:
         """Unix microseconds."""
         return int(self._clock() * 1_000_000)
 
@@ -193,7 +193,7 @@ class Access:
         if log.torn:
             self.torn += 1
             _LOG.warning("An unfinished write at the end of the session file %s was dropped.", log.path)
-        file = SessionFile(log, self.now(), write=write, inline=inline)
+        file = SessionFile(log, self.micros(), write=write, inline=inline)
         if file.head is not None and self._tree.path(file.head.key) != log.path:
             raise log.damaged()
         return file

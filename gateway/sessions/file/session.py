@@ -47,12 +47,12 @@ class NeedsWrite(Exception):
 class SessionFile:
     """A session's open file. `head` is None if there is no session in it, or (`expired`) not any more.
 
-    `now` is in Unix milliseconds. `inline`: raise Long rather than stall.
+    `micros` is the time in Unix microseconds, `now` in milliseconds. `inline`: raise Long rather than stall.
     """
 
-    def __init__(self, log: LogFile, now: int, *, write: bool, inline: bool) -> None:
+    def __init__(self, log: LogFile, micros: int, *, write: bool, inline: bool) -> None:
         self.log = log
-        self.now = now
+        self.now, self._micros = micros // 1000, micros
         self.head: Head | None = None
         self.expired = False
         self._write = write
@@ -61,7 +61,7 @@ class SessionFile:
         self.gone, self._deleted = stored.gone, stored.deleted
         self._said = stored.said
         if stored.head is not None:
-            self.expired = stored.head.expires <= now
+            self.expired = stored.head.expires <= self.now
             self.head = None if self.expired else stored.head
 
     # ------------------------------------------------------------ reading
@@ -164,11 +164,11 @@ class SessionFile:
         now = self.head
         return now is not None and (now.generation, now.revision) == (head.generation, head.revision)
 
-    def delete(self, until: int, now: int) -> bool:
-        """Forget all but that the session may not come back before `until` (ms), since it was deleted `now` (µs)."""
+    def delete(self, until: int) -> bool:
+        """Forget all but that the session may not come back before `until`; whether there was one."""
         self.log.clear()
-        self.expired, self.gone, self._deleted = False, until, now
-        self.log.write(self.log.batch(), state.encode(State(gone=until, deleted=now)))
+        self.expired, self.gone, self._deleted = False, until, self._micros
+        self.log.write(self.log.batch(), state.encode(State(gone=until, deleted=self._micros)))
         self.log.touch(0)
         return self.head is not None
 

@@ -26,8 +26,8 @@ class SaidRef(NamedTuple):
 class State(Struct, frozen=True):
     """The head without what was said, and where that and the turns are.
 
-    Or nothing but `gone` and `deleted`: until when (Unix milliseconds) a turn that ran when the session was deleted
-    (Unix microseconds) may not bring it back.
+    Or nothing but `deleted` and `gone`: when the session was deleted (Unix microseconds), and until when (milliseconds)
+    a turn that ran then may not bring it back.
     """
 
     head: Head | None = None

@@ -87,7 +87,10 @@ class FileStore:
 
     # ------------------------------------------------------------ one session
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+    async def load(
+        self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
+    ) -> Session | None:
+        del known  # it is near enough
         return await self._read(key, lambda file: file.load(turns=turns, marks=marks, keep=keep, below=below))
 
     async def head(self, key: SessionKey) -> Head | None:
@@ -101,7 +104,7 @@ class FileStore:
         if len(turn) > append.limits.max_bytes:
             raise SessionTooLarge("The turn is larger than a session may be (sessions.max_bytes); it is not stored.")
         path, create = self._tree.path(key), append.generation is None
-        loaded = None if append.since is None else self._files.exactly() - int(append.since * 1_000_000)
+        loaded = None if append.since is None else self._files.micros() - int(append.since * 1_000_000)
 
         def work(file: SessionFile) -> tuple[Appended, bool]:
             if append.reserved is None:
@@ -136,8 +139,7 @@ class FileStore:
     async def delete(self, key: SessionKey) -> bool:
         def work(file: SessionFile) -> bool:
             held.forget(file)
-            now = self._files.exactly()
-            return file.delete(now // 1000 + self._tombstone, now)
+            return file.delete(self._files.now() + self._tombstone)
 
         return await self._run(lambda **_: self._files.write(self._tree.path(key), work, create=True)) or False
 

@@ -11,7 +11,7 @@
 --      23 owner   24 user   25 id
 --      26 1: the turn ran under the lease   27 the body's digest, empty if it ran under no retry key
 --      28 milliseconds the retry key is kept, 0 if the turn is incomplete
---      29 milliseconds since the load that found nothing, empty if that is not known
+--      29 milliseconds, with decimals, since the load that found nothing, empty if that is not known
 --      30 on  further fields to set, as name and value
 --
 -- Result  {'gone'}, {'changed'}, {'busy'}, {'format', v} or
@@ -32,7 +32,8 @@ local function whole(n)
 end
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local exact = time[1] * 1000 + time[2] / 1000
+local now = math.floor(exact)
 
 -- Validate.
 local h = redis.call('HMGET', key, 'gen', 'rev', 'first', 'next', 'size', 'created', 'v', 'pin', 'look', 'passed',
@@ -40,7 +41,7 @@ local h = redis.call('HMGET', key, 'gen', 'rev', 'first', 'next', 'size', 'creat
 local made = not h[1]
 if made then
   local deleted = redis.call('GET', KEYS[2])
-  if generation ~= '' or deleted and (ARGV[29] == '' or tonumber(deleted) >= now - tonumber(ARGV[29])) then
+  if generation ~= '' or deleted and (ARGV[29] == '' or tonumber(deleted) >= exact - tonumber(ARGV[29])) then
     return {'gone'}
   end
   generation = ARGV[4]

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool, parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 from redis.asyncio.sentinel import SentinelManagedSSLConnection as SentinelTLS
 from redis.backoff import NoBackoff
 
@@ -18,6 +18,7 @@ from gateway.config import RedisSessions
 from gateway.sessions.redis.cluster import Address, Cluster
 from gateway.sessions.redis.lanes import Lanes, Wait
 from gateway.sessions.redis.link import Link, Server
+from gateway.sessions.redis.sentinel import Sentinels, be_master
 
 
 def connect(settings: RedisSessions, short: Callable[[], None] = lambda: None) -> Link:
@@ -70,11 +71,11 @@ def _sentinel(
     settings: RedisSessions, addresses: tuple[Address, ...], options: dict[str, Any], wait: Wait | None
 ) -> Link:
     tls = "connection_class" in options
-    options["connection_class"] = SentinelTLS if tls else SentinelManagedConnection
+    options |= {"connection_class": SentinelTLS if tls else SentinelManagedConnection, "redis_connect_func": be_master}
     asking = {name: value for name, value in options.items() if name.startswith(("socket_", "ssl_", "retry", "prot"))}
     asking |= {"socket_timeout": settings.connect_timeout, "ssl": tls}
     asking |= {"username": settings.sentinel_username or None, "password": settings.sentinel_password or None}
-    sentinel = Sentinel(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    sentinel = Sentinels(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     pool = SentinelConnectionPool(settings.sentinel_master, sentinel, **options)  # type: ignore[no-untyped-call]
     # Every sentinel may have to be asked before one answers, and then the master.
     server = _server(settings, pool, settings.connect_timeout * (len(addresses) + 1), wait)

@@ -1,16 +1,17 @@
 """What the scripts of the Redis store are given, and what they answer."""
 
-import math
 from hashlib import sha256
 from secrets import token_hex
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
 from gateway.conversation import Usage
 from gateway.sessions import codec
-from gateway.sessions.store import FORMAT, Append, Head, Reservation, Session, SessionKey, Totals
+from gateway.sessions.store import FORMAT, Append, Head, Memo, Reservation, Session, SessionKey, Totals
+
+V = TypeVar("V")
 
 _BUDGET = 1 << 20
 _LONGEST_TOKEN = 200
@@ -26,10 +27,21 @@ class Window(Struct, frozen=True):
     marks: bool = False
     keep: float = 0.0
 
+    def is_in(self, known: Session) -> bool:
+        """Whether `known` has all that is asked for of the turns up to its last."""
+        first, end = known.head.first, known.head.next
+        lowest = max(first, end - self.turns)
+        if self.below or not known.stamp or next(iter(known.turns), end) > lowest:
+            return False
+        return not self.marks or next(iter(known.marks), end) <= first
 
-def load_arguments(window: Window) -> tuple[int, ...]:
+
+def load_arguments(window: Window, known: Session | None = None) -> tuple[str | bytes | int, ...]:
     """ARGV of load.lua."""
-    return window.turns, window.below, int(window.marks), int(window.keep * 1000), _BUDGET
+    args = window.turns, window.below, int(window.marks), int(window.keep * 1000), _BUDGET
+    if known is None:
+        return *args, "", 0, 0, ""
+    return *args, known.head.generation, known.head.revision, known.head.next, known.stamp
 
 
 def stored_token(token: str) -> str:
@@ -70,7 +82,7 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
         key.user,
         key.id,
         *_reserved(append),
-        "" if append.since is None or append.generation else math.ceil(append.since * 1000),
+        "" if append.since is None or append.generation else f"{append.since * 1000:.3f}",
     ]
     for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
         if said is not None:
@@ -97,20 +109,44 @@ def reserve_arguments(verb: str, wish: Reservation) -> tuple[str | int, ...]:
     return verb, holder, int(wish.seconds * 1000), int(wish.lease), body
 
 
-def read_session(reply: list[Any]) -> tuple[Session, int]:
-    """What load.lua answers, and the revision at which turns were replaced last."""
-    _, expires, fields, first_mark, marks, first_turn, turns = reply
+def read_session(reply: list[Any], window: Window, known: Session | None = None) -> tuple[Session, int]:
+    """What load.lua answers, and the revision at which turns were replaced last.
+
+    Of what is `known`, if that still holds, remains what is in the window.
+    """
+    _, expires, fields, first_mark, marks, first_turn, turns, holds = reply
+    head = _head(fields, expires)
     read_marks = dict(enumerate(codec.decode_marks([data[_TIME + 1 + data[_TIME] :] for data in marks]), first_mark))
     read_turns = dict(enumerate(codec.decode_turns(turns), first_turn))
     for number, turn in read_turns.items():
         force_setattr(turn, "at", int(marks[number - first_mark][:_TIME]))
-    return Session(head=_head(fields, expires), marks=read_marks, turns=read_turns), int(fields[10] or 0)
+    memo: Memo | None = Memo()
+    if known is not None and holds:
+        memo, lowest = known.memo, max(head.first, head.next - window.turns)
+        read_turns = _behind(known.turns, lowest, read_turns)
+        read_marks = _behind(known.marks, head.first if window.marks else min(lowest, head.next - 2), read_marks)
+    stamp = b""
+    if marks and first_mark + len(marks) == head.next:
+        stamp = marks[-1][: _TIME + 1 + marks[-1][_TIME]]
+    session = Session(head=head, marks=read_marks, turns=read_turns, stamp=stamp, memo=memo)
+    return session, int(fields[10] or 0)
+
+
+def _behind(known: dict[int, V], first: int, read: dict[int, V]) -> dict[int, V]:
+    """What is known from number `first` on, with what was read behind it; both are in ascending order."""
+    whole = known.copy()
+    for number in known:
+        if number >= first:
+            break
+        del whole[number]
+    whole.update(read)
+    return whole
 
 
 def _head(fields: list[Any], expires: int) -> Head:
     codec.refuse_newer(int(fields[0]))
     system, preamble, tools, pin, last, context = fields[14:20]
-    turns, messages, *usage, cost, kept, unpriced = fields[20:]
+    turns, messages, *usage, cost, kept, unpriced = fields[20:30]
     input_, output, cached, written, reasoning = map(int, usage)
     return Head(
         key=SessionKey(fields[11].decode(), fields[12].decode(), fields[13].decode()),

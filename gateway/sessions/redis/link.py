@@ -27,6 +27,8 @@ from gateway.sessions.redis.lanes import FAILURES, Lanes, pack
 
 T = TypeVar("T")
 
+_NO_WRITES = ("NOREPLICAS", "MISCONF")
+
 
 class Link(Protocol):
     """A way to Redis. Raises lanes.FAILURES; limits of time beyond those of one connection are the caller's."""
@@ -63,19 +65,22 @@ class Script:
 
     async def run(self, link: Link, keys: tuple[str, ...], *args: str | bytes | float) -> Any:  # noqa: ANN401
         """Its result. A server that does not know the script (restarted, failed over, flushed) is given it."""
-        return await self._run(link.call, keys, args)
+        try:
+            return await link.call(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await link.call(keys[0], "EVAL", self.source, len(keys), *keys, *args)
 
     async def write(self, link: Link, keys: tuple[str, ...], *args: str | bytes | float) -> Any:  # noqa: ANN401
         """The same, as `Link.write`."""
-        return await self._run(link.write, keys, args)
-
-    async def _run(
-        self, call: Callable[..., Awaitable[Any]], keys: tuple[str, ...], args: tuple[str | bytes | float, ...]
-    ) -> Any:  # noqa: ANN401
         try:
-            return await call(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
+            return await link.write(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
         except NoScriptError:
-            return await call(keys[0], "EVAL", self.source, len(keys), *keys, *args)
+            return await link.write(keys[0], "EVAL", self.source, len(keys), *keys, *args)
+
+
+def takes_no_writes(exc: BaseException) -> bool:
+    """Whether the server answered at once that it stores nothing now: what is stored can be read all the same."""
+    return isinstance(exc, OutOfMemoryError) or str(exc).startswith(_NO_WRITES)
 
 
 def unavailable(exc: BaseException) -> StoreUnavailable:
@@ -83,6 +88,8 @@ def unavailable(exc: BaseException) -> StoreUnavailable:
     match exc:
         case OutOfMemoryError():
             message = "The session store is full."
+        case ResponseError() if takes_no_writes(exc):
+            message = "The session store takes no writes now."
         case TimeoutError() | RedisTimeoutError():
             message = "The session store did not answer in time."
         case AuthenticationError() | NoPermissionError():

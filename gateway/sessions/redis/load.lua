@@ -1,11 +1,17 @@
 -- The head, marks and the newest turns that fit, in one trip; keeps a running turn's session alive.
 --
+-- Turns never change, they only come behind the last, go from the front, or are replaced up to the last. So whoever
+-- knows the last turn that it read by its stamp (the time and the token in front of its mark) need not read those
+-- up to it again. A flag is set in a mark; the last two marks are always read, and of older ones `flagged` tells.
+--
 -- KEYS 1  the session's hash
 -- ARGV 1  how many turns are wanted, 0 for none
 --      2  the turns wanted are those below this number; 0: the newest
 --      3  1: the marks of all turns; 0: those of the turns returned and, with the newest, of the last two
 --      4  milliseconds the session must live on; a longer life is left as it is
 --      5  bytes of turns to return at most; one turn is returned even if it is larger
+--      6  the generation that is known, empty for none   7  its revision   8  the number after its last turn
+--      9  the stamp of that turn
 --
 -- Result  nil if there is no session, else an array of
 --      1  now, Unix milliseconds
@@ -13,10 +19,11 @@
 --      3  the head's fields, in the order of FIELDS below, nil where absent
 --      4  the number of the first mark returned, 5  marks, ascending
 --      6  the number of the first turn returned, 7  turns, ascending
+--      8  1 if what is known still holds: then turns and marks up to it are left out
 local FIELDS = {
   'v', 'gen', 'rev', 'first', 'next', 'size', 'created', 'updated', 'cut', 'resends', 'replaced',
   'owner', 'user', 'id', 'system', 'preamble', 'tools', 'pin', 'last', 'context',
-  'turns', 'messages', 'input', 'output', 'cached', 'written', 'reasoning', 'cost', 'kept', 'unpriced',
+  'turns', 'messages', 'input', 'output', 'cached', 'written', 'reasoning', 'cost', 'kept', 'unpriced', 'flagged',
 }
 local CHUNK = 500
 
@@ -44,12 +51,20 @@ local function fetch(letter, from, to)
   return found
 end
 
+local known = 0
+if head[2] == ARGV[6] and (tonumber(head[31]) or 0) <= tonumber(ARGV[7]) then
+  local last = redis.call('HGET', key, 'd:' .. (tonumber(ARGV[8]) - 1))
+  if last and string.sub(last, 1, #ARGV[9]) == ARGV[9] then
+    known = tonumber(ARGV[8])
+  end
+end
+
 local newest = below == 0
 if newest then
   below = next
 end
 local top = math.min(below, next) - 1
-local lowest = math.max(first, below - wanted)
+local lowest = math.max(first, below - wanted, known)
 local from = top + 1
 if tonumber(head[6]) <= budget then
   from = math.min(from, lowest)
@@ -64,9 +79,13 @@ else
   end
 end
 
+if from > lowest then
+  known = 0 -- more is new than fits, so what is known would not reach up to it
+end
+
 local marks_from, marks_to = from, top
 if newest then
-  marks_from = all and first or math.max(first, math.min(from, next - 2))
+  marks_from = math.max(first, math.min(all and known or from, next - 2))
 end
 
 local time = redis.call('TIME')
@@ -78,4 +97,4 @@ if expires < now + keep then
   redis.call('HSET', key, 'hold', string.format('%.0f', expires))
 end
 
-return {now, expires, head, marks_from, fetch('d:', marks_from, marks_to), from, fetch('t:', from, top)}
+return {now, expires, head, marks_from, fetch('d:', marks_from, marks_to), from, fetch('t:', from, top), known > 0 and 1 or 0}

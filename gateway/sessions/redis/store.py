@@ -30,7 +30,7 @@ from gateway.sessions.redis.fields import (
 )
 from gateway.sessions.redis.index import Entry, Index, read_cursor
 from gateway.sessions.redis.lanes import FAILURES
-from gateway.sessions.redis.link import Link, Script, unavailable
+from gateway.sessions.redis.link import Link, Script, takes_no_writes, unavailable
 from gateway.sessions.store import (
     ANY,
     OUTCOMES,
@@ -91,8 +91,11 @@ class RedisStore:
 
     # ------------------------------------------------------------ turns
 
-    async def load(self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
-        return await self._within(self._read, key, Window(turns=turns, below=below, marks=marks, keep=keep))
+    async def load(
+        self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
+    ) -> Session | None:
+        window = Window(turns=turns, below=below, marks=marks, keep=keep)
+        return await self._within(self._read, key, window, known if known and window.is_in(known) else None)
 
     async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
         first = max(first, 1)
@@ -246,7 +249,9 @@ class RedisStore:
                     with self._deadlines.block():
                         return await step(*args, **kwargs)
                 except FAILURES as exc:
-                    raise unavailable(exc) from exc
+                    if not takes_no_writes(exc):
+                        raise unavailable(exc) from exc
+                    refusal = exc
                 except _ODD as exc:
                     _LOGGER.exception("Redis answered with something that is not understood")
                     raise StoreUnavailable(
@@ -256,6 +261,7 @@ class RedisStore:
             if self.breaker.openings > openings:
                 _LOGGER.warning("Redis fails and is left alone for a while: %s (%r)", exc.message, exc.__cause__)
             raise
+        raise unavailable(refusal) from refusal  # no failure to the breaker: reading goes on
 
     def _key(self, tag: str) -> str:
         return f"{self._prefix}{{{tag}}}:s"
@@ -266,11 +272,11 @@ class RedisStore:
 
     # ------------------------------------------------------------ steps
 
-    async def _read(self, key: SessionKey, window: Window) -> Session | None:
+    async def _read(self, key: SessionKey, window: Window, known: Session | None = None) -> Session | None:
         """The head and the turns of a window, in as many calls as their bytes need."""
         name = self._key(key.tag)
         for _ in range(_ROUNDS):
-            got = await self._part(name, window)
+            got = await self._part(name, window, known)
             if got is None:
                 return None
             session, _ = got
@@ -294,18 +300,20 @@ class RedisStore:
             session = replace(session, marks=marks, turns=turns)
         return session
 
-    async def _part(self, name: str, window: Window) -> tuple[Session, int] | None:
+    async def _part(self, name: str, window: Window, known: Session | None = None) -> tuple[Session, int] | None:
         """One call's worth, and the revision at which turns were replaced last."""
-        reply = await self._load.run(self._link, (name,), *load_arguments(window))
-        return read_session(reply) if reply is not None else None
+        reply = await self._load.run(self._link, (name,), *load_arguments(window, known))
+        return read_session(reply, window, known) if reply is not None else None
 
     async def _put(
         self, key: SessionKey, append: Append, turn: bytes, mark: bytes
     ) -> Appended | Literal["gone", "changed", "busy"]:
-        limits = append.limits
+        limits, began = append.limits, time.monotonic()
         if append.generation is None:
             await self._refuse_more(key, limits)
             await self._index.add(key, limits)
+        if append.since is not None:
+            append = replace(append, since=append.since + time.monotonic() - began)
         retry = f"k:{append.reserved.retry}" if append.reserved is not None else "k:"
         keys = (self._key(key.tag), *self._beside(key, "d", "l", retry))
         reply = await self._append.write(self._link, keys, *append_arguments(key, append, turn, mark))

@@ -1,0 +1,97 @@
+"""What went up of a session before is put together once, and comes to what it comes to without."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from gateway.conversation import Message, Origin, Said, Text, ToolCall, ToolResult
+from gateway.dialects.dialect import Request
+from gateway.dialects.registry import DIALECTS
+from gateway.routing.table import Target
+from gateway.sessions.fitting import Fitted, Fitting
+from gateway.sessions.history import Asked, align
+from gateway.sessions.store import Head, Mark, Memo, Session, SessionKey, Turn
+from tests.golden.cells import MODELS, NAMES
+
+KEY = SessionKey("acme", "", "chat-1")
+SAY = {
+    "openai_chat": b'{"model":"m","messages":[{"role":"user","content":"next"}]}',
+    "openai_responses": b'{"model":"m","input":"next"}',
+    "anthropic": b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"next"}]}',
+    "gemini": b'{"contents":[{"role":"user","parts":[{"text":"next"}]}]}',
+}
+
+
+def session_of(client: str, provider: str, count: int, memo: Memo, *, cut: int = 0) -> Session:
+    """Every third turn calls a tool; the one behind it answers, but for each second call."""
+    marks, turns = {}, {}
+    origin = Origin("up", MODELS[provider])
+    for number in range(1, count + 1):
+        call, answers = f"call_{number}", number % 3 == 1 and number % 2
+        asked: Sequence[Message] = [Message("user", (Text(f"question {number}"),))]
+        if answers:
+            asked = [Message("user", (ToolResult(f"call_{number - 1}", (Text("done"),), name="look"),))]
+        said = [Message("assistant", (Text(f"answer {number}"),))]
+        if number % 3 == 0:
+            said = [Message("assistant", (ToolCall(call, "look", "{}"),))]
+        turns[number] = Turn(
+            question=Said(client, DIALECTS[client].encode_messages(asked, origin).messages),
+            reply=Said(provider, DIALECTS[provider].encode_messages(said, origin).messages, origin),
+        )
+        marks[number] = Mark(
+            b"q%d" % number,
+            b"r%d" % number,
+            tokens=10,
+            calls=((call, "look"),) if number % 3 == 0 else (),
+            results=(f"call_{number - 1}",) if answers else (),
+        )
+    head = Head(
+        key=KEY, generation="g", revision=count, first=1, next=count + 1, created=0, updated=0, expires=9, cut=cut
+    )
+    return Session(head=head, marks=marks, turns=turns, stamp=b"s", memo=memo)
+
+
+def fitted(client: str, target: Target, session: Session) -> Fitted:
+    dialect = DIALECTS[client]
+    request: Request = dialect.open_request(SAY[client], model="m")
+    aligned = align(Asked(dialect=dialect, spoken=dialect.spoken(request)), session)
+    return Fitting(dialect, request, aligned, cut=session.head.cut, max_turns=200).fit(target)
+
+
+@pytest.mark.parametrize("client", NAMES)
+@pytest.mark.parametrize("provider", NAMES)
+def test_each_turn_comes_behind_what_was_told_before(client: str, provider: str) -> None:
+    memo = Memo()
+    target = Target(provider="up", credential="up-1", model=MODELS[provider], dialect=provider)
+    for count in range(13):
+        cut = 6 if count > 8 else 0
+        now = fitted(client, target, session_of(client, provider, count, memo, cut=cut))
+        assert now == fitted(client, target, session_of(client, provider, count, Memo(), cut=cut))
+
+
+def test_what_one_target_was_told_is_not_told_to_another() -> None:
+    memo = Memo()
+    targets = [Target(provider=name, credential="1", model="m", dialect=name) for name in NAMES]
+    for count in (2, 4, 5):
+        for target in (*targets, *targets):
+            now = fitted("openai_chat", target, session_of("openai_chat", "openai_chat", count, memo))
+            assert now == fitted("openai_chat", target, session_of("openai_chat", "openai_chat", count, Memo()))
+
+
+def test_a_request_that_began_earlier_is_told_no_later_turn() -> None:
+    memo = Memo()
+    target = Target(provider="up", credential="up-1", model=MODELS["anthropic"], dialect="anthropic")
+    early = session_of("anthropic", "anthropic", 1, memo)
+    fitted("anthropic", target, session_of("anthropic", "anthropic", 2, memo))
+    assert memo.value is not None
+    assert b"question 2" not in fitted("anthropic", target, early).body
+
+
+def test_the_history_of_one_dialect_is_put_together_once() -> None:
+    memo = Memo()
+    target = Target(provider="up", credential="up-1", model=MODELS["openai_chat"], dialect="openai_chat")
+    fitted("openai_chat", target, session_of("openai_chat", "openai_chat", 2, memo))
+    told = memo.value
+    fitted("openai_chat", target, session_of("openai_chat", "openai_chat", 2, memo))
+    assert told is not None
+    assert memo.value is told
