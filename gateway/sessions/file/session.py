@@ -30,7 +30,8 @@ _MARK_COST: Final = 1
 _KILOBYTE_COST: Final = 0.5
 
 _WORTH: Final = 128 << 10
-_COMMIT: Final = 1500
+_BESIDE: Final = 1500
+"""About what a commit writes beside its turn."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -183,7 +184,7 @@ class SessionFile:
         if self.head is None or self.log.end < _WORTH:
             return False
         living = self.head.size + sum(where.ref.length for where in self._said.values())
-        return self.log.end > 2 * (living + (self.head.next - self.head.first) * _COMMIT)
+        return self.log.end > 2 * (living + (self.head.next - self.head.first) * _BESIDE)
 
     def remove_leftover(self) -> None:
         """Remove what a rewriting left that was killed."""
@@ -249,9 +250,8 @@ class SessionFile:
         if said is None:
             return
         data = codec.encode(said)
-        old = self._said.get(name)
-        digest = sha256(data).digest()[:16]
-        if old is None or old.digest != digest:
+        known, digest = self._said.get(name), sha256(data).digest()[:16]
+        if known is None or known.digest != digest:
             self._said[name] = SaidRef(batch.add(SAID, data), digest)
 
     def _commit(self, batch: Batch, head: Head) -> None:
