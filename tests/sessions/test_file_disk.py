@@ -407,7 +407,7 @@ async def test_short_work_is_done_at_once_and_long_work_in_a_thread(store: FileS
         asyncio.get_running_loop().set_default_executor(executor)
         await talk(store, "one", "two", "three")
         assert executor.jobs == 0
-        await talk(store, "x" * 400_000)
+        await talk(store, "x" * 3_000_000)
         assert executor.jobs > 0
         executor.jobs = 0
         await load(store, turns=1, marks=False)

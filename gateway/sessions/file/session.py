@@ -21,13 +21,13 @@ from gateway.sessions.file.log import SAID, TURN, Batch, LogFile
 from gateway.sessions.file.state import SaidRef, State
 from gateway.sessions.store import Append, Appended, Head, Patch, Session, SessionKey, Turn
 
-INLINE: Final = 64 << 10
+INLINE: Final = 512 << 10
 """More bytes than this are not written on the event loop."""
 
-_INLINE_COST: Final = 300
-_TURN_COST: Final = 3
-_MARK_COST: Final = 1
-_KILOBYTE_COST: Final = 0.5
+_INLINE_COST: Final = 2000  # a thread would fight for the interpreter with a busy loop, which takes longer than this
+_TURN_COST: Final = 1.6
+_MARK_COST: Final = 0.7
+_KILOBYTE_COST: Final = 0.35
 
 _WORTH: Final = 128 << 10
 _BESIDE: Final = 1500
