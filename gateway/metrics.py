@@ -111,6 +111,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.samplers: list[Callable[[], None]] = []
+        self._took: defaultdict[str, list[float]] = defaultdict(list)
+        self._stored = Tally[str]()
         self._count_costs(registry)
         whose = ["dialect", "model", "provider"]
 
@@ -232,6 +234,7 @@ class Metrics:
         for sampler in self.samplers:
             sampler()
         self._active_turns.set(self.turns)
+        self._observe_store()
 
     def observe(self, records: Sequence[Record]) -> None:
         """Count exchanges."""
@@ -249,6 +252,7 @@ class Metrics:
         own = [max(each.duration - spent, 0.0) for each, spent in zip(records, elsewhere, strict=True)]
         self._overhead.observe_all(own)
         self._observe_sessions([record for record in records if record.session])
+        self._observe_store()
         for (*whose, owner), group in alike.items():
             self._observe_alike(whose, group)
             if whose[-1]:
@@ -294,6 +298,15 @@ class Metrics:
         if trimmed := sum(record.trimmed for record in records):
             self._trimmed.inc(trimmed)
 
+    def _observe_store(self) -> None:
+        """What the store did since."""
+        took, self._took = self._took, defaultdict(list)
+        for operation, seconds in took.items():
+            self._of_store(operation).observe_all(seconds)
+        stored, self._stored = self._stored, Tally()
+        for kind, count in stored.items():
+            self._turns.labels(kind).inc(count)
+
     def in_flight(self, provider: str, credential: str, requests: int) -> None:
         """So many requests are with a credential now."""
         self._in_flight.labels(provider, credential).set(requests)
@@ -325,12 +338,12 @@ class Metrics:
         self._reloads.labels(outcome).inc()
 
     def stored(self, kind: str) -> None:
-        """A turn was stored: `complete`, `incomplete` or `replacing`."""
-        self._turns.labels(kind).inc()
+        """A turn was stored: `complete`, `incomplete` or `replacing`. Counted with the next records."""
+        self._stored[kind] += 1
 
     def store_took(self, operation: str, seconds: float) -> None:
-        """A store operation succeeded."""
-        self._of_store(operation).observe(seconds)
+        """A store operation succeeded. Counted with the next records."""
+        self._took[operation].append(seconds)
 
     def store_failed(self, operation: str, reason: str) -> None:
         """A store operation failed; `reason` is a class name of ours."""

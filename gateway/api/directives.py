@@ -25,7 +25,10 @@ USER = re.compile(r"[\x21-\x7e]{1,256}", re.ASCII)
 AGENT_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "thread-id", "x-session-affinity")
 """Coding agents send these and keep their own history, so that alone they mean affinity only (design section 3)."""
 
+_AGENTS = frozenset(AGENT_HEADERS)
+
 _FIELDS = ("prompt_cache_key", "conversation", "metadata", "client_metadata")
+_SAID = frozenset(_FIELDS)
 _SUB_AGENT = "x-claude-code-agent-id"
 """A sub-agent of Claude Code has its session's id and a prompt of its own."""
 
@@ -56,9 +59,9 @@ def read_directives(
         return Directives(None, "", "")
     given = headers.get("x-session-id")
     directive = _directive(headers)
-    signal = _signal(headers, fields) or _unnamed(headers, fields, always=caller.sessions == "affinity")
     affinity_only = caller.sessions == "affinity" or directive == "off" or not enabled
     if given is None or affinity_only or (is_agent(headers) and directive not in ("delta", "resend")):
+        signal = _signal(headers, fields) or _unnamed(headers, fields, always=caller.sessions == "affinity")
         name = signal if given in (None, "new") else given
         return Directives(None, f"{caller.owner}\0{name}" if name else "", "affinity" if name else "")
     made = given == "new"
@@ -136,14 +139,14 @@ def _turn(headers: Mapping[str, str]) -> int | None:
 
 def is_agent(headers: Mapping[str, str]) -> bool:
     """Whether a coding agent asks, by its session header."""
-    return any(name in headers for name in AGENT_HEADERS)
+    return not _AGENTS.isdisjoint(headers)
 
 
 def _signal(headers: Mapping[str, str], fields: Mapping[str, Raw]) -> str:
-    for name in AGENT_HEADERS:
+    for name in AGENT_HEADERS if is_agent(headers) else ():
         if value := headers.get(name):
             return f"{value[:256]}\0{headers.get(_SUB_AGENT, '')[:256]}"
-    for name in _FIELDS:
+    for name in () if _SAID.isdisjoint(fields) else _FIELDS:
         if name in fields and (value := _field(name, fields[name])):
             return value[:256]
     return ""

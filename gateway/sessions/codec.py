@@ -5,6 +5,7 @@ and set them without decoding. The same value always gives the same bytes.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final, TypeVar
 
 import msgspec
@@ -33,6 +34,7 @@ _PIN = msgspec.msgpack.Decoder(Pin)
 _ORIGIN = msgspec.msgpack.Decoder(Origin)
 _KEY = msgspec.msgpack.Decoder(SessionKey)
 _BYTES = msgspec.msgpack.Decoder(bytes)
+_FIRST = itemgetter(0)
 
 
 def encode(value: Turn | Said | Pin | Origin | SessionKey) -> bytes:
@@ -74,7 +76,11 @@ def decode_mark(data: bytes) -> Mark:
 
 def decode_marks(stored: Sequence[bytes]) -> list[Mark]:
     """Several, for half of what each would cost alone."""
-    return list(map(_flagged, _decode_all(_MARKS, stored, 2), stored))
+    marks = _decode_all(_MARKS, stored, 2)
+    return [
+        mark if mark.unconfirmed == (data[1] & UNCONFIRMED != 0) else _flagged(mark, data)
+        for mark, data in zip(marks, stored, strict=True)
+    ]
 
 
 def _flagged(mark: Mark, data: bytes) -> Mark:
@@ -120,9 +126,8 @@ def refuse_newer(version: int) -> None:
 
 def _decode_all(decoder: "msgspec.msgpack.Decoder[list[T]]", stored: Sequence[bytes], start: int) -> list[T]:
     """Values of one kind as one array of MessagePack, whose head is 0xdd and their number."""
-    for data in stored:
-        if data[:1] > _VERSION:
-            refuse_newer(data[0])
+    if b"" not in stored:
+        refuse_newer(max(map(_FIRST, stored), default=0))
     whole = b"".join([b"\xdd" + len(stored).to_bytes(4), *[data[start:] for data in stored]])
     try:
         return decoder.decode(whole)

@@ -20,6 +20,8 @@ class Deadlines:
         """A limit that starts now, for the task that runs."""
         loop = asyncio.get_running_loop()
         block = Block(asyncio.current_task(loop), loop.time() + self._seconds)
+        while self._blocks and self._blocks[0].task is None:
+            self._blocks.popleft()
         self._blocks.append(block)
         if self._armed is None:
             self._armed = loop.call_at(block.ends, self._sweep, loop)

@@ -12,6 +12,7 @@ import msgspec
 from gateway.conversation import AnyPart, Blob, Message, Refusal, Text, ToolCall, ToolResult
 
 _ENCODER = msgspec.json.Encoder(order="sorted")
+_WORDS = (Text, Refusal)
 SIZE = 16
 
 
@@ -57,7 +58,7 @@ def _content(messages: Iterable[Message]) -> bytes:
     rest: list[object] = []
     for message in messages:
         for part in message.parts:
-            if isinstance(part, Text | Refusal):
+            if isinstance(part, _WORDS):
                 said[message.role] = said.get(message.role, "") + part.text
             elif (essence := _essence(part)) is not None:
                 rest.append(essence)

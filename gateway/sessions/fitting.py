@@ -64,8 +64,7 @@ class Fitting:
     def _fit(self, target: Target) -> Fitted:
         if self._aligned is None:
             return self._alone(target)
-        cut = window(self._aligned, target.context_tokens, self._max_turns, self._cut)
-        numbers = numbers_from(self._aligned, cut)
+        numbers = window(self._aligned, target.context_tokens, self._max_turns, self._cut)
         history, injected = self._history(self._aligned, numbers, target)
         encoded = self._whole(self._aligned, history, target)
         return Fitted(
@@ -73,7 +72,7 @@ class Fitting:
             dropped=encoded.dropped,
             injected=injected,
             trimmed=numbers[0] - self._aligned.first if numbers else 0,
-            cut=cut,
+            cut=numbers.start,
         )
 
     def _alone(self, target: Target) -> Fitted:
@@ -260,38 +259,39 @@ def _tools(said: Said | None, provider: Dialect) -> bytes | None:
     return provider.encode_tools(DIALECTS[said.dialect].decode_tools(said.messages[0])).body
 
 
-def window(aligned: Aligned, context_tokens: int, max_turns: int, cut: int) -> int:
-    """The first turn to inject: where the last cut was, or further on, in a block, if the window is full.
+def window(aligned: Aligned, context_tokens: int, max_turns: int, cut: int) -> range:
+    """The turns to inject: from where the last cut was, or further on, in a block, if the window is full.
 
     Only whole turns go, and only in front of one that begins with a user message.
     """
-    numbers = numbers_from(aligned, cut)
+    numbers = _numbers(aligned.turns, cut)
     marks = aligned.marks
     tokens = 0
     if context_tokens:
         tokens = sum([marks[number].tokens for number in numbers]) + aligned.mark.tokens
     over = len(numbers) > max_turns or (context_tokens and tokens > context_tokens)
     if not over:
-        return numbers[0] if numbers else cut
+        return numbers
     turns_left, tokens_left = int(max_turns * KEPT_SHARE) or 1, context_tokens * KEPT_SHARE
     for place, number in enumerate(numbers):
         fits = len(numbers) - place <= turns_left and (not context_tokens or tokens <= tokens_left)
         if fits and marks[number].fresh:
-            return number
+            return numbers[place:]
         tokens -= marks[number].tokens
-    return _newest_fresh(numbers, marks)
+    return _from_newest_fresh(numbers, marks)
 
 
-def numbers_from(aligned: Aligned, cut: int) -> range:
-    """The turns that may be injected, from number `cut` on."""
-    if not aligned.turns:
+def _numbers(turns: Mapping[int, Turn], cut: int) -> range:
+    """The turns that there are from number `cut` on."""
+    if not turns:
         return range(cut, cut)
-    lowest = min(aligned.turns)
-    return range(max(lowest, cut), max(lowest + len(aligned.turns), cut))
+    lowest = min(turns)
+    end = lowest + len(turns)
+    return range(lowest, end) if cut <= lowest else range(cut, max(cut, end))
 
 
-def _newest_fresh(numbers: Sequence[int], marks: Mapping[int, Mark]) -> int:
-    return next((number for number in reversed(numbers) if marks[number].fresh), numbers[0])
+def _from_newest_fresh(numbers: range, marks: Mapping[int, Mark]) -> range:
+    return next((numbers[place:] for place in range(len(numbers) - 1, -1, -1) if marks[numbers[place]].fresh), numbers)
 
 
 def turn_tokens(aligned: Aligned | None, turn: Turn, cut: int) -> int:

@@ -71,22 +71,22 @@ class SealedStore:
             self._seen.drop(tag)
             return None
         opened = await self._opened(found, known, tag)
-        if not below:
+        if keep and not below:  # a turn begins; readers, an export of all sessions above all, leave no trace
             self._seen.keep(tag, opened)
         return opened
 
     async def _opened(self, found: Session, known: Session | None, tag: str) -> Session:
-        read = _read(found, known)
-        called = {number: self._open_mark(mark, tag) for number, mark in read.marks.items() if mark.calls}
-        opened = await self._open_turns(read.turns, tag)
+        marks, turns = _read(found, known)
+        called = {number: self._open_mark(mark, tag) for number, mark in marks.items() if mark.calls}
+        opened = await self._open_turns(turns, tag) if turns else turns
         head = self._open_head(found.head)
-        if not called and opened is read.turns and head is found.head:
+        if not called and opened is turns and head is found.head:
             return found
         return replace(
             found,
             head=head,
             marks={**found.marks, **called} if called else found.marks,
-            turns=found.turns if opened is read.turns else {**found.turns, **opened},
+            turns=found.turns if opened is turns else {**found.turns, **opened},
         )
 
     async def append(self, key: SessionKey, append: Append) -> Appended:
@@ -258,16 +258,15 @@ class SealedStore:
         )
 
 
-def _read(found: Session, known: Session | None) -> Session:
+def _read(found: Session, known: Session | None) -> tuple[dict[int, Mark], dict[int, Turn]]:
     """What of a session was read now: the turns that are not known, and the last two turns' marks in any case."""
+    marks, turns, end = found.marks, found.turns, found.head.next
     if known is None or found.memo is None or found.memo is not known.memo:
-        return found
-    end = found.head.next
-    fresh = range(min(known.head.next, end - 2), end)
-    return Session(
-        head=found.head,
-        marks={number: found.marks[number] for number in fresh if number in found.marks},
-        turns={number: found.turns[number] for number in fresh if number in found.turns},
+        return marks, turns
+    new = range(known.head.next, end)
+    return (
+        {number: marks[number] for number in range(min(new.start, end - 2), end) if number in marks},
+        {number: turns[number] for number in new if number in turns},
     )
 
 

@@ -10,6 +10,7 @@ _TURN = 900
 """Bytes that a turn and its mark take in memory beside what was said."""
 _SESSION = 1500
 _SHARE = 4
+_NEAR = 16
 _IDLE = 600.0
 
 
@@ -52,10 +53,13 @@ class Seen:
             self.drop(tag)
             return
         known = self.find(tag)
-        if known is not None and known.memo is session.memo:
-            self._rest += 1
-        else:
+        if known is None or known.memo is not session.memo:
             self._whole += 1
+        else:
+            self._rest += 1
+            new = session.head.next - known.head.next
+            if new < _NEAR and len(session.turns) * 2 < len(known.turns):
+                session = known  # it was only looked at, and what is known serves longer
         self.drop(tag)
         size = _size(session)
         if size > self._budget // _SHARE:

@@ -17,6 +17,9 @@ from tests.contract.making import KEY, after, first, load, loaded, said, talk, t
 from tests.servers import Process
 from tests.sessions.test_redis_store import session_key
 
+LIVE = 60.0
+"""Seconds that a load keeps a session alive for a turn; what loads for none leaves no trace."""
+
 
 async def answered(store: RedisStore, known: Session | None, **fields: Any) -> tuple[list[str], int, int]:
     """The questions that a load comes to, and how many turns and marks were read for it."""
@@ -158,10 +161,10 @@ async def test_what_was_opened_is_not_opened_again(store: RedisStore, monkeypatc
     monkeypatch.setattr(seal, "open", counted)
     calls = {"calls": (("call_1", "look"),), "system": said("be brief")}
     await talk(other, "a", "b", "c", "d", **calls)
-    assert texts(await loaded(one)) == list("abcd")
+    assert texts(await loaded(one, keep=LIVE)) == list("abcd")
     await other.append(KEY, first("e", **calls))
     opened.clear()
-    session = await loaded(one)
+    session = await loaded(one, keep=LIVE)
     assert sorted(place.partition(".")[2] for place in opened) == ["calls", "calls", "question", "reply", "system"]
     assert texts(session) == list("abcde")
     assert session == await loaded(SealedStore(store, seal, Seen(0)))
@@ -172,9 +175,17 @@ async def test_a_worker_forgets_what_it_deletes(store: RedisStore) -> None:
     seen = Seen(1 << 20)
     opened = SealedStore(store, Seal(Encryption(), compress=False), seen)
     await talk(opened, "a")
+    await loaded(opened, keep=LIVE)
     assert len(seen) == 1
     await opened.delete(KEY)
     assert (len(seen), seen.size) == (0, 0)
+
+
+async def test_who_reads_for_no_turn_leaves_no_trace(store: RedisStore) -> None:
+    seen = Seen(1 << 20)
+    await talk(store, "a", "b")
+    await loaded(SealedStore(store, Seal(Encryption(), compress=False), seen))
+    assert len(seen) == 0
 
 
 async def test_what_is_read_is_counted(store: RedisStore) -> None:
@@ -182,7 +193,7 @@ async def test_what_is_read_is_counted(store: RedisStore) -> None:
     opened = SealedStore(store, Seal(Encryption(), compress=False), seen)
     await talk(store, "a", "b")
     for _ in range(3):
-        await loaded(opened)
+        await loaded(opened, keep=LIVE)
     assert seen.news() == (1, 2, seen.size)
     assert seen.news() == (0, 0, seen.size)
 
@@ -216,6 +227,19 @@ async def test_what_nobody_uses_goes_with_the_next_that_comes(store: RedisStore)
     clock.now = 601.0
     seen.keep("new", session)
     assert (seen.find("old"), len(seen)) == (None, 1)
+
+
+async def test_a_look_at_few_turns_does_not_take_the_place_of_many(store: RedisStore) -> None:
+    seen = Seen(1 << 20)
+    opened = SealedStore(store, Seal(Encryption(), compress=False), seen)
+    whole = await talk(store, *"abcdef")
+    await loaded(opened, keep=LIVE)
+    await loaded(opened, keep=LIVE, turns=1, marks=False)
+    assert seen.find(KEY.tag) == whole
+    for _ in range(16):
+        await store.append(KEY, first("more"))
+    await loaded(opened, keep=LIVE, turns=1, marks=False)
+    assert seen.find(KEY.tag) == await loaded(store, turns=1, marks=False)
 
 
 async def test_a_session_that_would_take_all_the_room_is_not_kept(store: RedisStore) -> None:

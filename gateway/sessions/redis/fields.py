@@ -118,8 +118,8 @@ def read_session(reply: list[Any], window: Window, known: Session | None = None)
     head = _head(fields, expires)
     read_marks = dict(enumerate(codec.decode_marks([data[_TIME + 1 + data[_TIME] :] for data in marks]), first_mark))
     read_turns = dict(enumerate(codec.decode_turns(turns), first_turn))
-    for number, turn in read_turns.items():
-        force_setattr(turn, "at", int(marks[number - first_mark][:_TIME]))
+    for turn, mark in zip(read_turns.values(), marks[first_turn - first_mark :], strict=True):
+        force_setattr(turn, "at", int(mark[:_TIME]))
     memo: Memo | None = Memo()
     if known is not None and holds:
         memo, lowest = known.memo, max(head.first, head.next - window.turns)

@@ -254,13 +254,15 @@ class Lanes:
         """The reply to the last of `count` packed commands."""
         for _ in range(self._size + 2):
             fresh = not self._lines
-            line = await self._line()
+            line = self._free()
+            if line is None:
+                line = await self._line()
             reply = await line.ask(packed, count)
+            if not isinstance(reply, Exception):
+                return reply
             if fresh or not isinstance(reply, _Lost):
                 break
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        raise reply
 
     async def close(self) -> None:
         if self.durable is not self:
@@ -274,15 +276,19 @@ class Lanes:
             line.end(RedisConnectionError("closed"))
         await asyncio.sleep(0)  # sockets are closed in the loop's next round
 
-    async def _line(self) -> _Line:
-        """The least busy connection; where there is none, a new one, the same for all who wait."""
+    def _free(self) -> _Line | None:
+        """The least busy connection."""
         if self._closed:
             raise RedisConnectionError("closed")
-        if self._lines:
-            line = self._lines[0] if len(self._lines) == 1 else min(self._lines, key=len)
-            if len(line) >= _CROWD and len(self._lines) < self._size:
-                self._open()
-            return line
+        if not self._lines:
+            return None
+        line = self._lines[0] if len(self._lines) == 1 else min(self._lines, key=len)
+        if len(line) >= _CROWD and len(self._lines) < self._size:
+            self._open()
+        return line
+
+    async def _line(self) -> _Line:
+        """A new connection, the same for all who wait for one."""
         opening = self._open()
         try:
             return await asyncio.shield(opening)

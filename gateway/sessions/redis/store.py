@@ -281,6 +281,8 @@ class RedisStore:
                 return None
             session, _ = got
             bottom = max(session.head.first, (window.below or session.head.next) - window.turns)
+            if next(iter(session.turns), bottom) <= bottom:
+                return session
             whole = await self._rest(name, session, bottom)
             if whole is not None:
                 return whole
@@ -308,12 +310,13 @@ class RedisStore:
     async def _put(
         self, key: SessionKey, append: Append, turn: bytes, mark: bytes
     ) -> Appended | Literal["gone", "changed", "busy"]:
-        limits, began = append.limits, time.monotonic()
+        limits = append.limits
         if append.generation is None:
+            began = time.monotonic()
             await self._refuse_more(key, limits)
             await self._index.add(key, limits)
-        if append.since is not None:
-            append = replace(append, since=append.since + time.monotonic() - began)
+            if append.since is not None:
+                append = replace(append, since=append.since + time.monotonic() - began)
         retry = f"k:{append.reserved.retry}" if append.reserved is not None else "k:"
         keys = (self._key(key.tag), *self._beside(key, "d", "l", retry))
         reply = await self._append.write(self._link, keys, *append_arguments(key, append, turn, mark))
