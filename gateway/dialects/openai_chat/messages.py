@@ -5,7 +5,7 @@ them. Legacy `function` messages have no ids: a call gets one made of the functi
 called before in the same list, and its result finds it in the same way.
 """
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, TypeGuard
@@ -81,8 +81,8 @@ class MessageReader:
         self.messages: list[Message] = []
         self._origin = origin
         self._custom: set[str] = set()
-        self._called: defaultdict[str, int] = defaultdict(int)
-        self._answered: defaultdict[str, int] = defaultdict(int)
+        self._called: dict[str, int] = {}
+        self._answered: dict[str, int] = {}
         self._after_results = False
 
     def add(self, message: WireMessage, param: str) -> None:
@@ -93,9 +93,9 @@ class MessageReader:
                 self._after_results = True
                 return
             case "user":
-                self._append("user", decode_content(message.content, f"{param}.content"), joins=self._after_results)
+                self._append("user", decode_content(message.content, param), joins=self._after_results)
             case "system" | "developer":
-                self._append("system", decode_content(message.content, f"{param}.content"), joins=False)
+                self._append("system", decode_content(message.content, param), joins=False)
             case "assistant":
                 self._append("assistant", self.reply_parts(message, param), joins=False)
             case role:
@@ -110,7 +110,7 @@ class MessageReader:
     def reply_parts(self, message: WireMessage, param: str) -> list[AnyPart]:
         """What an assistant said: thinking first, then words, then calls."""
         parts: list[AnyPart] = [*decode_reasoning(message, self._origin)]
-        parts += decode_content(message.content, f"{param}.content")
+        parts += decode_content(message.content, param)
         parts = _sign_text(parts, message, self._origin)
         if message.refusal:
             parts.append(Refusal(message.refusal))
@@ -135,15 +135,15 @@ class MessageReader:
 
     def _legacy_call(self, function: Function) -> ToolCall:
         name = function.name or ""
-        self._called[name] += 1
-        return ToolCall(id=_legacy_id(name, self._called[name]), name=name, arguments=arguments_of(function))
+        number = self._called[name] = self._called.get(name, 0) + 1
+        return ToolCall(id=_legacy_id(name, number), name=name, arguments=arguments_of(function))
 
     def _result(self, message: WireMessage, param: str) -> ToolResult:
-        content = tuple(decode_content(message.content, f"{param}.content"))
+        content = tuple(decode_content(message.content, param))
         if message.role == "function":
             name = message.name or ""
-            self._answered[name] += 1
-            return ToolResult(call_id=_legacy_id(name, self._answered[name]), content=content, name=name)
+            number = self._answered[name] = self._answered.get(name, 0) + 1
+            return ToolResult(call_id=_legacy_id(name, number), content=content, name=name)
         if not message.tool_call_id:
             raise invalid(f"{param}.tool_call_id is missing.", f"{param}.tool_call_id")
         call_id = message.tool_call_id
