@@ -31,8 +31,11 @@ class EventParser:
             raise UpstreamError(Kind.BAD_GATEWAY, "The provider sent an event that is too large.")
         events = []
         for block in blocks:
-            if block.startswith(b"data: ") and b"\n" not in block:  # the usual case
-                events.append((b"", block[6:]))
+            name, line = b"", block
+            if block.startswith(b"event: "):
+                name, _, line = block[7:].partition(b"\n")
+            if line.startswith(b"data: ") and b"\n" not in line:  # the usual case
+                events.append((name, line[6:]))
             elif (event := _parse(block)) is not None:
                 events.append(event)
         return events
