@@ -14,7 +14,7 @@ from msgspec.json import Decoder
 from gateway.conversation import SIGNATURE_MARK, Origin, Prompt, Text
 from gateway.dialects.anthropic.blocks import BlockReader, BlockWriter, text_block
 from gateway.dialects.anthropic.marks import without_foreign
-from gateway.dialects.anthropic.messages import encode_system, read_messages, read_system, write_messages
+from gateway.dialects.anthropic.messages import encode_system, read_messages, read_said, read_system, write_messages
 from gateway.dialects.anthropic.models import Abilities, abilities_of
 from gateway.dialects.anthropic.rules import called_tools, in_unthought_loop, is_prefill, whole
 from gateway.dialects.anthropic.settings import (
@@ -149,7 +149,7 @@ def decode_prompt(request: Request) -> Prompt:
         members["tools"] = read_tools(fields["tools"], lost)
     if not is_absent(choice := fields.get("tool_choice", EMPTY)):
         members["tool_choice"], members["parallel_tool_calls"] = read_choice(choice)
-    members["messages"] = read_messages(read(ITEMS, fields["messages"], "messages"), reader)
+    members["messages"] = read_messages(read_said(fields["messages"], lost), reader)
     if lost:
         members["extras"] = tuple(sorted(lost))
     return Prompt(model=request.model, stream=request.stream, **members)
