@@ -38,7 +38,7 @@ async def whole(store: FileStore, **fields: float) -> Session:
 def alike(session: Session) -> Session:
     """Without what differs: what is random, and the bytes that turns take, which have grown."""
     marks = {number: replace(mark, size=0) for number, mark in session.marks.items()}
-    return replace(session, head=replace(session.head, generation="", size=0), marks=marks)
+    return replace(session, head=replace(session.head, generation="", size=0), marks=marks, stamp=b"", memo=None)
 
 
 @pytest.mark.parametrize("key", [KEY, LONG], ids=["short", "long"])

@@ -165,6 +165,11 @@ class Turns:
             found[number - first] = found[number - first].flagged(unconfirmed=flags[number])
         return found
 
+    def stamp(self, number: int) -> bytes:
+        """Names turn `number`, as long as it and those before it stay as they are in this file."""
+        (entry,) = self.span(number, number + 1)
+        return self._log.salt + _REF.pack(*(self._flagged or NOWHERE)) + entry.place + entry.token.encode()
+
     def find(self, token: str, since: int, first: int) -> tuple[int, Entry] | None:
         """The turn from `first` on that `token` appended after revision `since`, and its number."""
         block = self.newest

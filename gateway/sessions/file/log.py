@@ -161,6 +161,11 @@ class LogFile:
                 found.append(payload)
             yield found
 
+    @property
+    def salt(self) -> bytes:
+        """The file's random bytes: those of another file, or of what is written after `clear`, differ."""
+        return self._salt
+
     def batch(self) -> Batch:
         """An empty batch that goes to the end of this file. Raises OldFormat."""
         if self.old:

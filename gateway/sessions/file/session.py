@@ -19,7 +19,8 @@ from gateway.sessions.file.head import after, patched
 from gateway.sessions.file.index import Entry, Turns, refs
 from gateway.sessions.file.log import SAID, TURN, Batch, LogFile
 from gateway.sessions.file.state import SaidRef, State
-from gateway.sessions.store import Append, Appended, Head, Patch, Session, SessionKey, Turn
+from gateway.sessions.known import behind
+from gateway.sessions.store import Append, Appended, Head, Mark, Memo, Patch, Session, SessionKey, Turn
 
 INLINE: Final = 512 << 10
 """More bytes than this are not written on the event loop."""
@@ -68,20 +69,38 @@ class SessionFile:
     # ------------------------------------------------------------ reading
 
     def load(self, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+        """See SessionStore.load."""
         if self.head is None:
             return None
         first, end = self.head.first, self.head.next
         shown = max(first, (below or end) - turns)
         if below:
             end = max(shown, min(below, end))
-        known = first if marks else shown if below else max(first, min(shown, end - 2))
-        self._short(self.head, turns=end - shown, marks=end - known)
-        entries = self._span(known, end)
+        marked = first if marks else shown if below else max(first, min(shown, end - 2))
+        read_marks, read_turns = self._window(marked, shown, end)
+        self._keep(int(keep * 1000))
+        stamp = b"" if below else self._stamp(end - 1)
+        return Session(
+            head=self._whole(self.head), marks=read_marks, turns=read_turns, stamp=stamp, memo=Memo() if stamp else None
+        )
+
+    def news(self, known: Session, *, turns: int, marks: bool, keep: float) -> Session | None:
+        """The same, where `known` covers it up to its last turn; None if that does not hold any more."""
+        if self.head is None or self.head.generation != known.head.generation:
+            return None
+        first, end, old = self.head.first, self.head.next, known.head.next
+        if not first < old <= end or self._stamp(old - 1) != known.stamp:
+            return None
+        shown = max(first, end - turns)
+        marked = first if marks else max(first, min(shown, end - 2))
+        read_marks, read_turns = self._window(max(marked, old), max(shown, old), end)
         self._keep(int(keep * 1000))
         return Session(
             head=self._whole(self.head),
-            marks=dict(enumerate(self._sound(codec.decode_marks, [entry.mark for entry in entries]), known)),
-            turns=self._read(entries[shown - known :], shown),
+            marks=behind(known.marks, marked, read_marks),
+            turns=behind(known.turns, shown, read_turns),
+            stamp=self._stamp(end - 1) if end > old else known.stamp,
+            memo=known.memo,
         )
 
     def turns(self, first: int, count: int) -> dict[int, Turn]:
@@ -273,6 +292,18 @@ class SessionFile:
         stored = self.log.read(SAID, [where.ref for where in self._said.values()])
         said = {name: self._sound(codec.decode_said, data) for name, data in zip(self._said, stored, strict=True)}
         return replace(head, **said)
+
+    def _window(self, marked: int, shown: int, end: int) -> tuple[dict[int, Mark], dict[int, Turn]]:
+        """Marks from number `marked` on and turns from `shown` on."""
+        if self.head is not None:
+            self._short(self.head, turns=end - shown, marks=end - marked)
+        entries = self._span(marked, end)
+        marks = self._sound(codec.decode_marks, [entry.mark for entry in entries])
+        return dict(enumerate(marks, marked)), self._read(entries[shown - marked :], shown)
+
+    def _stamp(self, number: int) -> bytes:
+        there = self.head is not None and self.head.first <= number and not self.log.old
+        return self._sound(self._turns.stamp, number) if there else b""
 
     def _read(self, entries: list[Entry], first: int) -> dict[int, Turn]:
         turns: list[Turn] = []

@@ -21,6 +21,7 @@ from gateway.sessions.file.access import Access, Place
 from gateway.sessions.file.log import Busy
 from gateway.sessions.file.session import INLINE, Long, SessionFile
 from gateway.sessions.file.tree import Tree
+from gateway.sessions.known import covers
 from gateway.sessions.store import (
     ANY,
     Append,
@@ -90,8 +91,12 @@ class FileStore:
     async def load(
         self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
     ) -> Session | None:
-        del known  # it is near enough
-        return await self._read(key, lambda file: file.load(turns=turns, marks=marks, keep=keep, below=below))
+        def work(file: SessionFile) -> Session | None:
+            news = file.news(of, turns=turns, marks=marks, keep=keep) if of is not None else None
+            return news or file.load(turns=turns, marks=marks, keep=keep, below=below)
+
+        of = known if known is not None and not below and covers(known, turns=turns, marks=marks) else None
+        return await self._read(key, work)
 
     async def head(self, key: SessionKey) -> Head | None:
         return await self._read(key, SessionFile.whole_head)
