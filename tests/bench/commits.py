@@ -83,7 +83,7 @@ async def memory(store: SessionStore, server: Process) -> None:
         + "|\n"
     )
     for turns, sessions in ((1, 400), (10, 100), (100, 20), (1000, 4)):
-        server.ask("FLUSHALL")
+        server.ask("FLUSHALL", "SYNC")
         before = int(server.info("memory")["used_memory"])
         for n in range(sessions):
             await grown(store, SessionKey("acme", "", f"s{n}"), turns)

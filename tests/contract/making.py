@@ -1,9 +1,11 @@
 """What the contract tests store: small turns, marks and appends with every field but the interesting ones filled in."""
 
 import os
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -14,6 +16,8 @@ from gateway.sessions.store import Append, Limits, Mark, Session, SessionKey, Se
 KEY = SessionKey(owner="acme", user="", id="chat-1")
 ORIGIN = Origin("main", "gpt-5")
 LIMITS = Limits(ttl=1e6, max_age=1e7, max_turns=1000, max_bytes=8 << 20)
+
+FIXTURES = Path(__file__).parent / "fixtures"
 
 _tokens = count(1)
 
@@ -92,3 +96,10 @@ def texts(session: Session | None) -> list[str]:
     if session is None:
         return []
     return [session.turns[number].question.messages[0].decode().strip('"') for number in sorted(session.turns)]
+
+
+def stored_files(version: str, directory: Path) -> Path:
+    """A copy of what a version of the gateway stored in files."""
+    shutil.copytree(FIXTURES / f"format-{version}-files", directory)
+    directory.chmod(0o700)
+    return directory

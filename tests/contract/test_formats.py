@@ -1,7 +1,6 @@
 """What was stored once is read for ever; what a newer version stored is refused and left alone."""
 
 import json
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -19,22 +18,22 @@ from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.sealing import Seal
 from gateway.sessions.store import FORMAT, SessionStore
 from tests.contract import format_1
-from tests.contract.format_1 import GONE, KEY, LIMITS, NOW, append_of, mark_of, turn_of
-from tests.contract.making import loaded
-
-FIXTURES = Path(__file__).parent / "fixtures"
+from tests.contract.format_1 import KEY, NOW, append_of, mark_of, turn_of
+from tests.contract.making import FIXTURES, loaded, stored_files
 
 Opened = Callable[[pytest.FixtureRequest, Path, bool], AbstractAsyncContextManager[SessionStore]]
 
 
 @asynccontextmanager
-async def files(_: pytest.FixtureRequest, directory: Path, newer: bool) -> AsyncIterator[SessionStore]:  # noqa: FBT001
-    root = directory / "kept"
-    shutil.copytree(FIXTURES / "format-1-files", root)
-    root.chmod(0o700)
+async def files(
+    request: pytest.FixtureRequest,
+    directory: Path,
+    newer: bool,  # noqa: FBT001
+) -> AsyncIterator[SessionStore]:
+    root = stored_files(request.param[-1], directory / "kept")
     if newer:
         for path in root.rglob("*.log"):
-            path.write_bytes(path.read_bytes().replace(b"gwlog\r\n\x01", b"gwlog\r\n\x03"))
+            path.write_bytes(b"gwlog\r\n\x03" + path.read_bytes()[8:])
     store = FileStore(str(root), clock=lambda: NOW + 1)
     yield store
     await store.close()
@@ -56,9 +55,9 @@ async def one_redis(request: pytest.FixtureRequest, _: Path, newer: bool) -> Asy
         client.delete(stored["key"])
 
 
-@pytest.fixture(params=["file", "redis"])
+@pytest.fixture(params=["file-1", "file-2", "redis"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[SessionStore]]:
-    world: Opened = files if request.param == "file" else one_redis
+    world: Opened = one_redis if request.param == "redis" else files
     if request.param == "redis":
         request.getfixturevalue("redis_url")
     return lambda *, newer=False: world(request, tmp_path, newer)
@@ -68,7 +67,7 @@ def contents(directory: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-async def test_a_session_of_format_1_is_read_whole(opened: Callable[..., AbstractAsyncContextManager[SessionStore]]):
+async def test_a_stored_session_is_read_whole(opened: Callable[..., AbstractAsyncContextManager[SessionStore]]):
     async with opened() as store:
         session = await loaded(store, KEY)
         head = session.head
@@ -85,7 +84,7 @@ async def test_a_session_of_format_1_is_read_whole(opened: Callable[..., Abstrac
             assert mark == replace(mark_of(number), size=mark.size, unconfirmed=number == 20)
 
 
-async def test_a_session_of_format_1_goes_on(opened: Callable[..., AbstractAsyncContextManager[SessionStore]]):
+async def test_a_stored_session_goes_on(opened: Callable[..., AbstractAsyncContextManager[SessionStore]]):
     async with opened() as store:
         head = (await loaded(store, KEY)).head
         again = await store.append(KEY, replace(append_of(20, head.generation, head.revision)))
@@ -93,13 +92,6 @@ async def test_a_session_of_format_1_goes_on(opened: Callable[..., AbstractAsync
         appended = await store.append(KEY, append_of(21, head.generation, head.revision))
         assert appended.number == 21
         assert max((await loaded(store, KEY)).turns) == 21
-
-
-async def test_a_tombstone_of_format_1_still_stands(tmp_path: Path, request: pytest.FixtureRequest):
-    async with files(request, tmp_path, newer=False) as store:
-        assert await store.head(GONE) is None
-        with pytest.raises(StoreError):
-            await store.append(GONE, replace(append_of(1, None, 0), limits=LIMITS))
 
 
 async def test_what_a_newer_version_stored_is_refused_and_left_alone(

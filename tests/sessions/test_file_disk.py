@@ -6,9 +6,10 @@ import os
 import re
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.config import ConfigError
-from gateway.errors import SessionLimit, StoreUnavailable
+from gateway.errors import SessionGone, SessionLimit, StoreUnavailable
 from gateway.sessions.file.store import FileStore
 from gateway.sessions.store import SessionKey
 from tests.contract.making import KEY, LIMITS, after, first, load, loaded, said, talk, texts
@@ -113,6 +114,32 @@ async def test_a_tombstone_ends(tmp_path: Path) -> None:
     await store.delete(KEY)
     now[0] += 11
     assert texts(await talk(store, "anew")) == ["anew"]
+
+
+async def test_a_turn_that_comes_right_after_a_delete_begins_anew(tmp_path: Path) -> None:
+    now = [1e9]
+    store = FileStore(str(tmp_path / "sessions"), clock=lambda: now[0])
+    await talk(store, "one")
+    await store.delete(KEY)
+    now[0] += 0.000_1
+    with pytest.raises(SessionGone):
+        await store.append(KEY, first("ran before", since=0.000_2))
+    await store.append(KEY, first("anew", since=0.000_05))
+    assert texts(await load(store)) == ["anew"]
+
+
+async def test_a_turn_that_waits_for_the_lock_while_its_session_is_deleted_stays_out(store: FileStore) -> None:
+    await talk(store, "one")
+    await store.delete(KEY)
+    (path,) = files(store)
+    with path.open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        waiting = asyncio.create_task(store.append(KEY, first("two", since=0.0)))
+        await asyncio.sleep(0.02)
+    await store.delete(KEY)
+    with pytest.raises(SessionGone):
+        await waiting
+    assert await load(store) is None
 
 
 async def test_a_deleted_session_leaves_nothing_on_the_disk(store: FileStore) -> None:
@@ -228,17 +255,19 @@ async def fill(store: FileStore, count: int, **fields: Any) -> None:
 
 
 class Traffic:
-    """Bytes that this process has read and written since it was made."""
+    """Bytes and calls of reading and writing of this thread since it was made, by the kernel's count."""
 
     def __init__(self) -> None:
-        self._start = self._now()
+        with Path("/proc/thread-self/io").open("rb", buffering=0) as file:
+            own = file.read(4096)  # one call, which the next reading counts
+        self._counts = {name: int(count) for name, count in (line.split(b": ") for line in own.splitlines())}
+        self._own = {b"rchar": len(own), b"syscr": 1}
 
-    def _now(self) -> dict[str, int]:
-        lines = (line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-        return {name: int(value) for name, value in lines}
+    def __getitem__(self, name: bytes) -> int:
+        return self.counts()[name]
 
-    def __getitem__(self, name: str) -> int:
-        return self._now()[name] - self._start[name]
+    def counts(self) -> dict[bytes, int]:
+        return {name: n - self._counts[name] - self._own.get(name, 0) for name, n in Traffic()._counts.items()}
 
 
 async def test_a_load_reads_what_it_returns(store: FileStore) -> None:
@@ -247,25 +276,67 @@ async def test_a_load_reads_what_it_returns(store: FileStore) -> None:
     assert path.stat().st_size > 1_000_000
     traffic = Traffic()
     await load(store, turns=2, marks=False)
-    assert traffic["rchar"] < 20_000
+    assert traffic[b"rchar"] < 20_000
     traffic = Traffic()
     await load(store, turns=0, marks=True)
-    assert traffic["rchar"] < 200_000
+    assert traffic[b"rchar"] < 200_000
     traffic = Traffic()
     await store.turns(KEY, first=300, count=3)
-    assert traffic["rchar"] < 30_000
+    assert traffic[b"rchar"] < 30_000
 
 
-async def test_an_append_writes_the_same_at_the_first_turn_and_at_the_thousandth(store: FileStore) -> None:
-    await fill(store, 20)
-    traffic = Traffic()
-    await fill(store, 50)
-    early = traffic["wchar"]
-    await fill(store, 930)
-    traffic = Traffic()
-    await fill(store, 50)
-    late = traffic["wchar"]
-    assert late < early + 50 * 2500
+class Calls(list[tuple[str, int]]):
+    """The system calls that the store makes, by name, each with the bytes that it moves."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        for module, name in [(os, name) for name in CALLS] + [(fcntl, "flock")]:
+            patch.setattr(module, name, partial(self._call, name, getattr(module, name)))
+
+    def _call(self, name: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = call(*args, **kwargs)
+        self.append((name, len(result) if name == "pread" else result if name == "pwrite" else 0))
+        return result
+
+    async def of(self, work: Awaitable[object]) -> list[tuple[str, int]]:
+        """Those of some work. The kernel must have seen the same."""
+        self.clear()
+        traffic = Traffic()
+        await work
+        counts = traffic.counts()
+        read, written = ([size for called, size in self if called == name] for name in ("pread", "pwrite"))
+        assert (counts[b"syscr"], counts[b"rchar"]) == (len(read), sum(read))
+        assert (counts[b"syscw"], counts[b"wchar"]) == (len(written), sum(written))
+        return list(self)
+
+
+CALLS = ("open", "close", "fstat", "pread", "pwrite", "utime", "ftruncate", "fsync")
+
+
+async def test_a_commit_costs_the_same_calls_and_bytes_at_the_tenth_turn_and_at_the_thousandth(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, session, costs = Calls(monkeypatch), None, {}
+    for number in range(1, 1001):
+        append = after(session, "x" * 2000, token=f"{number:032}", system=said("Be of help."))
+        cost = await calls.of(store.append(KEY, append))
+        session = await loaded(store, turns=1, marks=False)
+        costs[number] = cost
+    assert session.head.next == 1001
+    assert costs[10] == costs[1000]
+    assert all(costs[number] == costs[10] for number in range(9, 1001))
+    assert [name for name, _ in costs[10]] == ["open", "flock", "fstat", "pread", "pread", "pwrite", "utime", "close"]
+
+
+async def test_any_turn_of_a_long_session_is_found_in_a_few_reads(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(store, 1000)
+    calls = Calls(monkeypatch)
+    for number in range(1, 1001, 7):
+        reads = [size for name, size in await calls.of(store.turns(KEY, first=number, count=1)) if name == "pread"]
+        assert len(reads) <= 14
+        assert sum(reads) < 16_000
 
 
 async def test_what_does_not_change_is_not_written_again(store: FileStore) -> None:
@@ -336,7 +407,7 @@ async def test_short_work_is_done_at_once_and_long_work_in_a_thread(store: FileS
         asyncio.get_running_loop().set_default_executor(executor)
         await talk(store, "one", "two", "three")
         assert executor.jobs == 0
-        await talk(store, "x" * 400_000)
+        await talk(store, "x" * 3_000_000)
         assert executor.jobs > 0
         executor.jobs = 0
         await load(store, turns=1, marks=False)

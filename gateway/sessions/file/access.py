@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from gateway.errors import SessionLimit, StoreError, StoreUnavailable
 from gateway.sessions.file.held import tidy
 from gateway.sessions.file.log import Busy, Damaged, LogFile, OldFormat, Torn, set_aside
-from gateway.sessions.file.session import Long, NeedsWrite, SessionFile
+from gateway.sessions.file.session import NeedsWrite, SessionFile
 from gateway.sessions.file.tree import Tree, make_folder, tag_of
 from gateway.sessions.store import Head, SessionKey, Wanted
 
@@ -44,9 +44,10 @@ class Access:
 
     def now(self) -> int:
         """Unix milliseconds."""
-        return self._micros() // 1000
+        return self.micros() // 1000
 
-    def _micros(self) -> int:
+    def micros(self) -> int:
+        """Unix microseconds."""
         return int(self._clock() * 1_000_000)
 
     def read(self, path: str, work: Callable[[SessionFile], T], *, inline: bool = False) -> T | None:
@@ -80,18 +81,16 @@ class Access:
                     return None
                 make_folder(path)
             except OldFormat:
-                if inline:
-                    raise Long from None
                 self.write(path, SessionFile.rewrite)
             except Damaged as exc:
                 self._set_aside(path, exc)
         raise Busy
 
     def rewrite(self, path: str) -> None:
-        """Rewrite a file that is mostly dead, if it still is and nobody is at it."""
+        """Rewrite a file that is mostly dead, if it still is once nobody else is at it."""
         try:
-            self.write(path, SessionFile.rewrite)
-        except Busy:
+            self._waiting(lambda: self.write(path, SessionFile.rewrite))
+        except StoreError:
             pass
         except OSError as exc:
             _LOG.warning("The session file %s could not be rewritten: %s.", path, exc.strerror)
@@ -163,18 +162,22 @@ class Access:
 
         Raises StoreUnavailable rather than Busy.
         """
+        try:
+            return self._waiting(lambda: self.read(path, work))
+        except StoreError as exc:
+            if exc.code != "session_format":
+                raise
+            return None
+
+    def _waiting(self, attempt: Callable[[], T]) -> T:
         until = time.monotonic() + self._patience
         while True:
             try:
-                return self.read(path, work)
+                return attempt()
             except Busy:
                 if time.monotonic() > until:
                     raise StoreUnavailable("A session is locked by another process for too long.") from None
                 time.sleep(_PAUSE)
-            except StoreError as exc:
-                if exc.code != "session_format":
-                    raise
-                return None
 
     # ------------------------------------------------------------ one file
 
@@ -190,7 +193,7 @@ class Access:
         if log.torn:
             self.torn += 1
             _LOG.warning("An unfinished write at the end of the session file %s was dropped.", log.path)
-        file = SessionFile(log, self._micros(), write=write, inline=inline)
+        file = SessionFile(log, self.micros(), write=write, inline=inline)
         if file.head is not None and self._tree.path(file.head.key) != log.path:
             raise log.damaged()
         return file

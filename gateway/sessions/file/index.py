@@ -89,13 +89,17 @@ class Block(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """How far places to cut were looked for: none is behind the first turn and before `until`; their bytes."""
+    """How far a place to cut was looked for: behind the first turn and before `until`, of `size` bytes, there is none.
+
+    `block` is one that holds turn `until`, or NOWHERE.
+    """
 
     until: int
     size: int
+    block: Ref
 
 
-NOT_LOOKED: Final = Looked(0, 0)
+NOT_LOOKED: Final = Looked(0, 0, NOWHERE)
 
 
 class Place(NamedTuple):
@@ -161,6 +165,11 @@ class Turns:
             found[number - first] = found[number - first].flagged(unconfirmed=flags[number])
         return found
 
+    def stamp(self, number: int) -> bytes:
+        """Names turn `number`, as long as it and those before it stay as they are in this file."""
+        (entry,) = self.span(number, number + 1)
+        return self._log.salt + _REF.pack(*(self._flagged or NOWHERE)) + entry.place + entry.token.encode()
+
     def find(self, token: str, since: int, first: int) -> tuple[int, Entry] | None:
         """The turn from `first` on that `token` appended after revision `since`, and its number."""
         block = self.newest
@@ -198,13 +207,12 @@ class Turns:
         if block.last == number - 1:
             self._place, self._newest = place, block
         else:
-            back = block.back if entries else _NO_BACK
-            self._place, self._newest = None, Block(number - len(entries), number - 1, back, entries)
+            self._place, self._newest = None, Block(number - len(entries), number - 1, block.back, entries)
         for flagged in [flagged for flagged in self.flags if flagged >= number]:
             del self.flags[flagged]
             self._flagged = None
-        if self._looked.until > number:
-            self._looked = NOT_LOOKED
+        until, size, _ = self._looked
+        self._looked = NOT_LOOKED if until > number else Looked(until, size, NOWHERE)
         return dropped
 
     def cut(self, first: int, size: int, limits: Limits) -> tuple[int, int]:
@@ -213,17 +221,18 @@ class Turns:
         Cut only in front of a fresh turn, as little as will do; if nothing will do, at the last such place.
         """
         end, best = self.newest.last + 1, (first, size)
-        at, passed = self._looked if self._looked.until > first else (first, 0)
-        block = self.newest
+        at, passed, held = self._looked if self._looked.until >= first else Looked(first, 0, NOWHERE)
         while at < end and (end - best[0] > limits.max_turns or best[1] > limits.max_bytes):
+            block = self.newest if held == NOWHERE else self._block(held)
             if not block.first <= at <= block.last:
-                block = self._holding(at, self.newest)
+                held = self._where(at, self.newest)
+                continue
             entry = block.entries[at - block.first]
             if entry.fresh and at > first:
                 best = at, size - passed
             passed += entry.ref.length
             at += 1
-        self._looked = NOT_LOOKED if best[0] > first else Looked(at, passed)
+        self._looked = Looked(at, passed, held) if best[0] == first else Looked(best[0], 0, held)
         return best
 
     def commit(self, batch: Batch, first: int) -> Place:
@@ -241,9 +250,15 @@ class Turns:
 
     def _holding(self, number: int, block: Block) -> Block:
         """The block that holds turn `number`, from a block that holds it or later ones."""
+        return block if number >= block.first else self._block(self._where(number, block))
+
+    def _where(self, number: int, block: Block) -> Ref:
+        """The same block's place, NOWHERE if it is `block`."""
+        ref = NOWHERE
         while number < block.first:
-            block = self._block(block.leap(number) or NOWHERE)
-        return block
+            ref = block.leap(number) or NOWHERE
+            block = self._block(ref)
+        return ref
 
     def _block(self, ref: Ref) -> Block:
         block = self._known.get(ref)

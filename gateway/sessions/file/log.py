@@ -32,7 +32,7 @@ _HEAD = MAGIC + VERSION
 _START = len(_HEAD) + 8
 _ABOUT = struct.Struct("<cI")
 _CHECKSUM = struct.Struct("<I")
-_HEADER = struct.Struct("<cII")
+_HEADER = _ABOUT.size + _CHECKSUM.size
 _FOOTER = struct.Struct("<I4s")
 _END = b"\xffEOC"
 _TAIL = 4096
@@ -78,7 +78,7 @@ class Ref(NamedTuple):
     @property
     def end(self) -> int:
         """The first byte behind the frame."""
-        return self.offset + _HEADER.size + self.length
+        return self.offset + _HEADER + self.length
 
 
 NOWHERE: Final = Ref(0, 0)
@@ -154,12 +154,17 @@ class LogFile:
             data, start = self._bytes(group[0].offset, group[-1].end)
             found = []
             for offset, length in group:
-                begin = offset - start + _HEADER.size
+                begin = offset - start + _HEADER
                 payload = data[begin : begin + length]
                 if data[offset - start : begin] != _header(self._seed, kind, payload):
                     raise self.damaged()
                 found.append(payload)
             yield found
+
+    @property
+    def salt(self) -> bytes:
+        """The file's random bytes: those of another file, or of what is written after `clear`, differ."""
+        return self._salt
 
     def batch(self) -> Batch:
         """An empty batch that goes to the end of this file. Raises OldFormat."""
@@ -222,13 +227,13 @@ class LogFile:
             self._recover(os.pread(self._fd, size, 0), write=write)
 
     def _last(self) -> bytes | None:
-        if len(self._tail) < _HEADER.size + _FOOTER.size:
+        if len(self._tail) < _HEADER + _FOOTER.size:
             return None
         length, mark = _FOOTER.unpack_from(self._tail, len(self._tail) - _FOOTER.size)
         if mark != _END:
             return None
         end = self._base + len(self._tail) - _FOOTER.size
-        place = end - length - _HEADER.size
+        place = end - length - _HEADER
         if place < _START:
             return None
         data, start = self._bytes(place, end)
@@ -288,10 +293,10 @@ def _header(seed: int, kind: bytes, payload: bytes) -> bytes:
 
 def _frame(data: bytes, place: int, seed: int) -> tuple[bytes, bytes] | None:
     """Kind and payload of the frame at `place`, None if there is none or not all of it."""
-    begin = place + _HEADER.size
+    begin = place + _HEADER
     if begin > len(data):
         return None
-    kind, length, _ = _HEADER.unpack_from(data, place)
+    kind, length = _ABOUT.unpack_from(data, place)
     payload = data[begin : begin + length]
     return (kind, payload) if data[place:begin] == _header(seed, kind, payload) else None
 
@@ -301,7 +306,7 @@ def _replay(data: bytes, seed: int) -> tuple[int, bytes | None, int]:
     place, end, state = _START, 0, None
     while (frame := _frame(data, place, seed)) is not None:
         kind, payload = frame
-        place += _HEADER.size + len(payload)
+        place += _HEADER + len(payload)
         if kind == STATE:
             if data[place : place + _FOOTER.size] != _FOOTER.pack(len(payload), _END):
                 break
@@ -316,7 +321,7 @@ def _commit_after(data: bytes, place: int, seed: int) -> bool:
     while mark >= 0:
         footer = mark + len(_END) - _FOOTER.size
         (length, _) = _FOOTER.unpack_from(data, footer)
-        begin = footer - length - _HEADER.size
+        begin = footer - length - _HEADER
         if begin >= _START and (frame := _frame(data[:footer], begin, seed)) is not None and frame[0] == STATE:
             return True
         mark = data.find(_END, mark + 1)
@@ -334,5 +339,5 @@ def _neighbours(refs: Iterable[Ref]) -> list[list[Ref]]:
         else:
             groups.append([ref])
             start = offset
-        end = offset + _HEADER.size + length
+        end = offset + _HEADER + length
     return groups

@@ -55,7 +55,7 @@ def read(log: LogFile, data: bytes) -> tuple[State, Turns]:
     if head is not None:
         entries = [entry for entry in entries if head.first <= entry.number < head.next]
     turns = Turns.anew(log, entries[-1].number if entries else 0, [_new(entry, old.index.flags) for entry in entries])
-    return State(head, old.said, gone=old.gone, deleted=old.deleted * 1000), turns
+    return State(head, old.said, gone=old.gone, deleted=old.deleted * 1000 + 999), turns
 
 
 def _new(old: _Entry, flags: dict[int, bool]) -> Entry:

@@ -19,18 +19,20 @@ from gateway.sessions.file.head import after, patched
 from gateway.sessions.file.index import Entry, Turns, refs
 from gateway.sessions.file.log import SAID, TURN, Batch, LogFile
 from gateway.sessions.file.state import SaidRef, State
-from gateway.sessions.store import Append, Appended, Head, Patch, Session, SessionKey, Turn
+from gateway.sessions.known import behind
+from gateway.sessions.store import Append, Appended, Head, Mark, Memo, Patch, Session, SessionKey, Turn
 
-INLINE: Final = 64 << 10
+INLINE: Final = 512 << 10
 """More bytes than this are not written on the event loop."""
 
-_INLINE_COST: Final = 300
-_TURN_COST: Final = 3
-_MARK_COST: Final = 1
-_KILOBYTE_COST: Final = 0.5
+_INLINE_COST: Final = 2000  # a thread would fight for the interpreter with a busy loop, which takes longer than this
+_TURN_COST: Final = 1.6
+_MARK_COST: Final = 0.7
+_KILOBYTE_COST: Final = 0.35
 
 _WORTH: Final = 128 << 10
-_COMMIT: Final = 1500
+_BESIDE: Final = 1500
+"""About what a commit writes beside its turn."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -67,20 +69,38 @@ class SessionFile:
     # ------------------------------------------------------------ reading
 
     def load(self, *, turns: int, marks: bool, keep: float, below: int = 0) -> Session | None:
+        """See SessionStore.load."""
         if self.head is None:
             return None
         first, end = self.head.first, self.head.next
         shown = max(first, (below or end) - turns)
         if below:
             end = max(shown, min(below, end))
-        known = first if marks else shown if below else max(first, min(shown, end - 2))
-        self._short(self.head, turns=end - shown, marks=end - known)
-        entries = self._span(known, end)
+        marked = first if marks else shown if below else max(first, min(shown, end - 2))
+        read_marks, read_turns = self._window(marked, shown, end)
+        self._keep(int(keep * 1000))
+        stamp = b"" if below else self._stamp(end - 1)
+        return Session(
+            head=self._whole(self.head), marks=read_marks, turns=read_turns, stamp=stamp, memo=Memo() if stamp else None
+        )
+
+    def news(self, known: Session, *, turns: int, marks: bool, keep: float) -> Session | None:
+        """The same, where `known` covers it up to its last turn; None if that does not hold any more."""
+        if self.head is None or self.head.generation != known.head.generation:
+            return None
+        first, end, old = self.head.first, self.head.next, known.head.next
+        if not first < old <= end or self._stamp(old - 1) != known.stamp:
+            return None
+        shown = max(first, end - turns)
+        marked = first if marks else max(first, min(shown, end - 2))
+        read_marks, read_turns = self._window(max(marked, old), max(shown, old), end)
         self._keep(int(keep * 1000))
         return Session(
             head=self._whole(self.head),
-            marks=dict(enumerate(self._sound(codec.decode_marks, [entry.mark for entry in entries]), known)),
-            turns=self._read(entries[shown - known :], shown),
+            marks=behind(known.marks, marked, read_marks),
+            turns=behind(known.turns, shown, read_turns),
+            stamp=self._stamp(end - 1) if end > old else known.stamp,
+            memo=known.memo,
         )
 
     def turns(self, first: int, count: int) -> dict[int, Turn]:
@@ -106,9 +126,9 @@ class SessionFile:
 
     # ------------------------------------------------------------ writing
 
-    def append(self, key: SessionKey, append: Append, turn: bytes, mark: bytes) -> Appended:
-        """`turn` and `mark` are the append's, encoded."""
-        self._refuse(append)
+    def append(self, key: SessionKey, append: Append, turn: bytes, mark: bytes, loaded: int | None) -> Appended:
+        """`turn` and `mark` are the append's, encoded; `loaded` is when it looked for a session, in microseconds."""
+        self._refuse(append, loaded)
         if self.head is None:
             return self._store(self._new(key, append), append, turn, mark)
         if found := self.find(append.token, append.revision):
@@ -183,7 +203,7 @@ class SessionFile:
         if self.head is None or self.log.end < _WORTH:
             return False
         living = self.head.size + sum(where.ref.length for where in self._said.values())
-        return self.log.end > 2 * (living + (self.head.next - self.head.first) * _COMMIT)
+        return self.log.end > 2 * (living + (self.head.next - self.head.first) * _BESIDE)
 
     def remove_leftover(self) -> None:
         """Remove what a rewriting left that was killed."""
@@ -209,9 +229,9 @@ class SessionFile:
 
     # ------------------------------------------------------------ the parts of an append
 
-    def _refuse(self, append: Append) -> None:
-        before = append.since is not None and self._deleted < self._micros - append.since * 1_000_000
-        deleted = self.gone > self.now and append.generation is None and not before
+    def _refuse(self, append: Append, loaded: int | None) -> None:
+        ran = loaded is None or loaded <= self._deleted
+        deleted = self.gone > self.now and append.generation is None and ran
         other = append.generation is not None and (self.head is None or append.generation != self.head.generation)
         if deleted or other:
             raise SessionGone("This session was deleted or has expired while the request ran; the turn is not stored.")
@@ -249,9 +269,8 @@ class SessionFile:
         if said is None:
             return
         data = codec.encode(said)
-        old = self._said.get(name)
-        digest = sha256(data).digest()[:16]
-        if old is None or old.digest != digest:
+        known, digest = self._said.get(name), sha256(data).digest()[:16]
+        if known is None or known.digest != digest:
             self._said[name] = SaidRef(batch.add(SAID, data), digest)
 
     def _commit(self, batch: Batch, head: Head) -> None:
@@ -274,6 +293,18 @@ class SessionFile:
         said = {name: self._sound(codec.decode_said, data) for name, data in zip(self._said, stored, strict=True)}
         return replace(head, **said)
 
+    def _window(self, marked: int, shown: int, end: int) -> tuple[dict[int, Mark], dict[int, Turn]]:
+        """Marks from number `marked` on and turns from `shown` on."""
+        if self.head is not None:
+            self._short(self.head, turns=end - shown, marks=end - marked)
+        entries = self._span(marked, end)
+        marks = self._sound(codec.decode_marks, [entry.mark for entry in entries])
+        return dict(enumerate(marks, marked)), self._read(entries[shown - marked :], shown)
+
+    def _stamp(self, number: int) -> bytes:
+        there = self.head is not None and self.head.first <= number and not self.log.old
+        return self._sound(self._turns.stamp, number) if there else b""
+
     def _read(self, entries: list[Entry], first: int) -> dict[int, Turn]:
         turns: list[Turn] = []
         for part in self.log.parts(TURN, refs(entries)):
@@ -291,6 +322,8 @@ class SessionFile:
 
     def _stored(self, data: bytes) -> tuple[State, Turns]:
         if self.log.old:
+            if self._inline:
+                raise Long
             return old.read(self.log, data)
         stored = state.decode(data) if data else State()
         return stored, Turns(self.log, stored.place)

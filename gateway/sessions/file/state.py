@@ -50,9 +50,9 @@ class _Who(Struct, frozen=True, array_like=True):
 
 
 _GONE = struct.Struct("<2q")
-_NUMBERS = struct.Struct("<" + "QIQI2Q" + "QI16s" * len(SAID) + "9q?8qd")
-_SAID_AT = tuple((name, 6 + 3 * place) for place, name in enumerate(SAID))
-_HEAD_AT = 6 + 3 * len(SAID)
+_NUMBERS = struct.Struct("<" + "QIQIQQQI" + "QI16s" * len(SAID) + "9q?8qd")
+_SAID_AT = tuple((name, 8 + 3 * place) for place, name in enumerate(SAID))
+_HEAD_AT = 8 + 3 * len(SAID)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Who)
 _NOTHING = (0, 0, b"")
@@ -63,9 +63,9 @@ def encode(state: State) -> bytes:
     head = state.head
     if head is None:
         return _GONE.pack(state.gone, state.deleted)
-    block, flags, looked = state.place
+    block, flags, (until, passed, held) = state.place
     key, said, totals = head.key, state.said, head.totals
-    numbers: list[Any] = [*block, *flags, *looked]
+    numbers: list[Any] = [*block, *flags, until, passed, *held]
     for name in SAID:
         where = said.get(name)
         numbers += (*where.ref, where.digest) if where else _NOTHING
@@ -83,11 +83,11 @@ def decode(data: bytes) -> State:
         gone, deleted = _GONE.unpack(data)
         return State(gone=gone, deleted=deleted)
     numbers = _NUMBERS.unpack_from(data)
-    offset, length, flags, flags_length, until, passed = numbers[:6]
+    offset, length, flags, flags_length, until, passed, held, held_length = numbers[:8]
     place = Place(
         Ref(offset, length),
         Ref(flags, flags_length) if flags else NOWHERE,
-        Looked(until, passed) if until else NOT_LOOKED,
+        Looked(until, passed, Ref(held, held_length)) if until else NOT_LOOKED,
     )
     said = {name: SaidRef(Ref(numbers[at], numbers[at + 1]), numbers[at + 2]) for name, at in _SAID_AT if numbers[at]}
     return State(_head(numbers[_HEAD_AT:], _DECODER.decode(memoryview(data)[_NUMBERS.size :])), said, place)

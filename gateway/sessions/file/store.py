@@ -21,6 +21,7 @@ from gateway.sessions.file.access import Access, Place
 from gateway.sessions.file.log import Busy
 from gateway.sessions.file.session import INLINE, Long, SessionFile
 from gateway.sessions.file.tree import Tree
+from gateway.sessions.known import covers
 from gateway.sessions.store import (
     ANY,
     Append,
@@ -90,8 +91,12 @@ class FileStore:
     async def load(
         self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
     ) -> Session | None:
-        del known  # it is near enough
-        return await self._read(key, lambda file: file.load(turns=turns, marks=marks, keep=keep, below=below))
+        def work(file: SessionFile) -> Session | None:
+            news = file.news(of, turns=turns, marks=marks, keep=keep) if of is not None else None
+            return news or file.load(turns=turns, marks=marks, keep=keep, below=below)
+
+        of = known if known is not None and not below and covers(known, turns=turns, marks=marks) else None
+        return await self._read(key, work)
 
     async def head(self, key: SessionKey) -> Head | None:
         return await self._read(key, SessionFile.whole_head)
@@ -104,12 +109,13 @@ class FileStore:
         if len(turn) > append.limits.max_bytes:
             raise SessionTooLarge("The turn is larger than a session may be (sessions.max_bytes); it is not stored.")
         path, create = self._tree.path(key), append.generation is None
+        loaded = None if append.since is None else self._files.micros() - int(append.since * 1_000_000)
 
         def work(file: SessionFile) -> tuple[Appended, bool]:
             if append.reserved is None:
-                return file.append(key, append, turn, mark), file.wasteful
+                return file.append(key, append, turn, mark, loaded), file.wasteful
             held.fence(file, append)
-            appended = file.append(key, append, turn, mark)
+            appended = file.append(key, append, turn, mark, loaded)
             held.release(file, append.token, append.reserved, stored=not append.turn.incomplete)
             return appended, file.wasteful
 

@@ -2,16 +2,15 @@
 
 from hashlib import sha256
 from secrets import token_hex
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
 from gateway.conversation import Usage
 from gateway.sessions import codec
+from gateway.sessions.known import behind, covers
 from gateway.sessions.store import FORMAT, Append, Head, Memo, Reservation, Session, SessionKey, Totals
-
-V = TypeVar("V")
 
 _BUDGET = 1 << 20
 _LONGEST_TOKEN = 200
@@ -29,11 +28,7 @@ class Window(Struct, frozen=True):
 
     def is_in(self, known: Session) -> bool:
         """Whether `known` has all that is asked for of the turns up to its last."""
-        first, end = known.head.first, known.head.next
-        lowest = max(first, end - self.turns)
-        if self.below or not known.stamp or next(iter(known.turns), end) > lowest:
-            return False
-        return not self.marks or next(iter(known.marks), end) <= first
+        return not self.below and covers(known, turns=self.turns, marks=self.marks)
 
 
 def load_arguments(window: Window, known: Session | None = None) -> tuple[str | bytes | int, ...]:
@@ -123,24 +118,13 @@ def read_session(reply: list[Any], window: Window, known: Session | None = None)
     memo: Memo | None = Memo()
     if known is not None and holds:
         memo, lowest = known.memo, max(head.first, head.next - window.turns)
-        read_turns = _behind(known.turns, lowest, read_turns)
-        read_marks = _behind(known.marks, head.first if window.marks else min(lowest, head.next - 2), read_marks)
+        read_turns = behind(known.turns, lowest, read_turns)
+        read_marks = behind(known.marks, head.first if window.marks else min(lowest, head.next - 2), read_marks)
     stamp = b""
     if marks and first_mark + len(marks) == head.next:
         stamp = marks[-1][: _TIME + 1 + marks[-1][_TIME]]
     session = Session(head=head, marks=read_marks, turns=read_turns, stamp=stamp, memo=memo)
     return session, int(fields[10] or 0)
-
-
-def _behind(known: dict[int, V], first: int, read: dict[int, V]) -> dict[int, V]:
-    """What is known from number `first` on, with what was read behind it; both are in ascending order."""
-    whole = known.copy()
-    for number in known:
-        if number >= first:
-            break
-        del whole[number]
-    whole.update(read)
-    return whole
 
 
 def _head(fields: list[Any], expires: int) -> Head:
