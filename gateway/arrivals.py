@@ -32,7 +32,7 @@ async def following(turn: Open) -> Arrival | None:
     answer, watch = turn.answer, turn.watch
     if answer.decoder is None or answer.pieces is None or answer.pieces.over:
         return None
-    watch.expect(turn.idle, "the rest of its reply")
+    watch.expect(answer.idle, "the rest of its reply")
     try:
         piece = await answer.pieces.next()
     except asyncio.CancelledError:

@@ -109,7 +109,7 @@ Arrival = tuple[bytes, list[Event]]
 class Answer(Struct, kw_only=True):
     """A target that serves: a whole `reply`, or a stream whose first `events` were decoded from `data`.
 
-    `started` is the watch's time at which the attempt began.
+    `started` is the watch's time at which the attempt began, `idle` how long its stream may be silent, in seconds.
     """
 
     target: Target
@@ -117,6 +117,7 @@ class Answer(Struct, kw_only=True):
     fitted: Fitted
     response: httpx.Response
     started: float
+    idle: float
     route: Route = Route("", ())
     data: bytes = b""
     events: list[Event] = []
@@ -158,11 +159,6 @@ class Open(Struct, frozen=True, kw_only=True):
         """Whether client and provider speak the same dialect: then bytes pass unchanged."""
         streamed = self.answer.decoder is not None
         return self.answer.target.dialect == self.ask.client.NAME and streamed == self.ask.request.stream
-
-    @property
-    def idle(self) -> float:
-        """Seconds that the provider may be silent within a stream."""
-        return self.gateway.upstream.timeouts(self.answer.target).idle
 
     @property
     def limit(self) -> int:

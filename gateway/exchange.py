@@ -98,7 +98,7 @@ async def attempt(gateway: Gateway, ask: Ask, trial: Trial, fitting: Fitting, wa
     answer: Answer | None = None
     try:
         response = await gateway.upstream.send(target, fitted.body, forwarded, stream=ask.request.stream)
-        answer = Answer(target=target, trial=trial, fitted=fitted, response=response, started=started)
+        answer = Answer(target=target, trial=trial, fitted=fitted, response=response, started=started, idle=limits.idle)
         if ask.request.stream and "json" not in response.headers.get("content-type", ""):
             await prime(answer, skim=skim and not ask.metered)
         else:

@@ -5,6 +5,7 @@ A timeout is checked only when its timer fires, so that each event of a stream c
 
 import asyncio
 from collections.abc import Callable
+from math import inf
 
 from gateway.errors import GatewayError, Kind, UpstreamError
 
@@ -21,6 +22,7 @@ class Watch:
         self._due = self.deadline
         self._what = ""
         self._timer: asyncio.TimerHandle | None = None
+        self._fires = inf
         self._look: Callable[[], None] | None = None
         self._looks_at = 0.0
         self._waiting = False
@@ -47,10 +49,11 @@ class Watch:
         if self._stopped:
             raise _stopping()
         now = self._loop.time()
-        self._due = min(now + seconds, self.deadline)
+        due = now + seconds
+        self._due = min(self.deadline, due)
         self._what = what
         self._waiting = True
-        if self._timer is None or self._timer.when() > self._due:
+        if self._fires > self._due:
             self._arm()
         return now
 
@@ -96,11 +99,11 @@ class Watch:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        at = self._due if self._look is None else min(self._due, self._looks_at)
-        self._timer = self._loop.call_at(at, self._fire)
+        self._fires = self._due if self._look is None else min(self._due, self._looks_at)
+        self._timer = self._loop.call_at(self._fires, self._fire)
 
     def _fire(self) -> None:
-        self._timer = None
+        self._timer, self._fires = None, inf
         if self._look is not None:
             look, self._look = self._look, None
             look()

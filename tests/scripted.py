@@ -6,9 +6,11 @@ An ASGI application: behind `httpx.ASGITransport` inside a test, or served for r
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -58,9 +60,7 @@ class Scripted:
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.cancelled = 0
 
-    async def __call__(
-        self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send
-    ) -> None:
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         raw, more = b"", True
@@ -74,12 +74,12 @@ class Scripted:
         said = self.script(seen)
         say = Say(said) if isinstance(said, str) else said or Say(f"reply-{len(self.seen)}")
         try:
-            await self._answer(seen, say, send)
+            await self._answer(seen, say, receive, send)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
 
-    async def _answer(self, seen: Seen, say: Say, send: Send) -> None:
+    async def _answer(self, seen: Seen, say: Say, receive: Receive, send: Send) -> None:
         if self.meanwhile is not None:
             await self.meanwhile()
         if say.wait:
@@ -95,7 +95,7 @@ class Scripted:
             return
         for place, event in enumerate(events(seen.path, say, number)):
             if place == say.cut:
-                await asyncio.sleep(say.hang)
+                await _silent(receive, say.hang)
                 if say.last:
                     await send({"type": "http.response.body", "body": say.last, "more_body": True})
                 break
@@ -106,6 +106,14 @@ class Scripted:
                 await asyncio.sleep(say.pause)
             await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+async def _silent(receive: Receive, seconds: float) -> None:
+    """Nothing for so long, or until the client has left."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while (await receive())["type"] != "http.disconnect":
+                pass
 
 
 def _streams(seen: Seen) -> bool:

@@ -217,13 +217,12 @@ def _text(info: Any) -> str:
 
 
 QUICK = {
-    "INFO-PERIOD": 300,
-    "PING-PERIOD": 200,
-    "PUBLISH-PERIOD": 300,
-    "MIN-LINK-RECONNECT-PERIOD": 500,
-    "TILT-PERIOD": 1000,
+    "INFO_PERIOD": 300,
+    "PING_PERIOD": 200,
+    "PUBLISH_PERIOD": 300,
+    "MIN_LINK_RECONNECT_PERIOD": 500,
+    "TILT_PERIOD": 1000,
 }
-"""Milliseconds between a sentinel's looks. Its own are seconds, which would be most of a test's time."""
 
 
 @dataclass
@@ -232,6 +231,7 @@ class Trio:
 
     data: list[Process]
     sentinels: list[Process]
+    quick: bool = True
 
     @property
     def url(self) -> str:
@@ -241,9 +241,25 @@ class Trio:
         """Which port has the master, as a sentinel, the first if none is given, says."""
         return int((sentinel or self.sentinels[0]).ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "gw")[1])
 
+    def ask_for_another(self) -> None:
+        """A failover as an operator asks for it; again if one is given up, as on a machine that is busy."""
+        old = self.master()
+        for _ in range(10):
+            with suppress(redis.ResponseError):  # one is under way
+                self.sentinels[0].ask("SENTINEL", "FAILOVER", "gw")
+            with suppress(TimeoutError):
+                return wait(lambda: self.master() != old, 6)
+        raise TimeoutError
+
+    def time(self, sentinel: Process, **periods: int) -> Any:
+        """How often a sentinel does what, in milliseconds."""
+        pairs = [(name.replace("_", "-"), str(length)) for name, length in periods.items()]
+        return sentinel.ask("SENTINEL", "DEBUG", *(part for pair in pairs for part in pair))
+
     def usable(self, sentinel: Process) -> bool:
-        """Whether a sentinel sees that all is well, so that a failover may begin. It looks more often from now on."""
-        sentinel.ask("SENTINEL", "DEBUG", *(str(part) for pair in QUICK.items() for part in pair))
+        """Whether a sentinel sees that all is well, so that a failover may begin."""
+        if self.quick:
+            self.time(sentinel, **QUICK)
         with redis.Redis(port=sentinel.port, decode_responses=True, socket_timeout=2) as client:
             state, replicas = client.sentinel_master("gw"), client.sentinel_slaves("gw")
         others = int(state["num-other-sentinels"]) == 2
@@ -251,7 +267,8 @@ class Trio:
 
 
 @contextmanager
-def sentinels() -> Iterator[Trio]:
+def sentinels(*, quick: bool = True) -> Iterator[Trio]:
+    """`quick`: the sentinels look more often than by themselves, which is every second, two or ten."""
     with servers() as made:
         first = made.start("--appendonly", "no", "--repl-diskless-sync-delay", 0)
         wait(first.ready)
@@ -263,7 +280,7 @@ def sentinels() -> Iterator[Trio]:
             f"sentinel monitor gw 127.0.0.1 {first.port} 2\nsentinel down-after-milliseconds gw 500\n"
             "sentinel failover-timeout gw 3000\nsentinel parallel-syncs gw 1\n"
         )
-        trio = Trio(data, [made.start(config=config) for _ in range(3)])
+        trio = Trio(data, [made.start(config=config) for _ in range(3)], quick)
 
         for sentinel in trio.sentinels:
             wait(lambda sentinel=sentinel: trio.usable(sentinel))

@@ -16,15 +16,13 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import uvicorn
-from litestar import Litestar
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
 
 from gateway import logs
-from gateway.app import create_app
 from gateway.commands import heap
 from gateway.commands.load import CommandFailed, chosen_file, load
 from gateway.commands.together import Protocol
@@ -33,9 +31,12 @@ from gateway.config import Config, ConfigError
 from gateway.errors import GatewayError
 from gateway.reload import Reload, Source
 
+if TYPE_CHECKING:
+    from litestar import Litestar
+
 log = logging.getLogger("gateway.serve")
 
-AppFactory: TypeAlias = Callable[[], Litestar]
+AppFactory: TypeAlias = "Callable[[], Litestar]"
 
 BACKLOG = 2048
 KEEP_ALIVE = 75
@@ -55,7 +56,7 @@ class Server(uvicorn.Server):
     pass on the same Ctrl-C. A `supervised` server leaves SIGINT to its parent altogether.
     """
 
-    def __init__(self, app: Litestar, config: Config, ready: Callable[[], None], *, supervised: bool = False) -> None:
+    def __init__(self, app: "Litestar", config: Config, ready: Callable[[], None], *, supervised: bool = False) -> None:
         super().__init__(settings(app))
         self._app = app
         self._delay, self._grace = float(config.server.shutdown_delay), float(config.server.shutdown_grace)
@@ -169,7 +170,7 @@ def serve(
     return 0
 
 
-def settings(app: Litestar) -> uvicorn.Config:
+def settings(app: "Litestar") -> uvicorn.Config:
     """How uvicorn runs the application."""
     return uvicorn.Config(
         app,
@@ -238,7 +239,9 @@ def metrics_directory(environ: MutableMapping[str, str]) -> Iterator[str]:
             del environ[METRICS_VARIABLE]
 
 
-def _application(config: Config, source: Source, metrics_directory: str | None = None) -> Litestar:
+def _application(config: Config, source: Source, metrics_directory: str | None = None) -> "Litestar":
+    from gateway.app import create_app  # noqa: PLC0415 - 20 MB that a supervisor does without
+
     app = create_app(config, metrics_directory=metrics_directory)
     app.state.reloader.source = source
     return app

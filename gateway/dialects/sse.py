@@ -25,10 +25,20 @@ class EventParser:
             data = self._rest + data
         if b"\r" in data:
             data = self._plain_newlines(data)
-        *blocks, self._rest = data.split(b"\n\n")
+        blocks = data.split(b"\n\n")
+        self._rest = blocks.pop()
         if len(self._rest) > MAX_EVENT:
             raise UpstreamError(Kind.BAD_GATEWAY, "The provider sent an event that is too large.")
-        return [event for block in blocks if (event := _parse(block)) is not None]
+        events = []
+        for block in blocks:
+            name, line = b"", block
+            if block.startswith(b"event: "):
+                name, _, line = block[7:].partition(b"\n")
+            if line.startswith(b"data: ") and b"\n" not in line:  # the usual case
+                events.append((name, line[6:]))
+            elif (event := _parse(block)) is not None:
+                events.append(event)
+        return events
 
     def close(self) -> list[tuple[bytes, bytes]]:
         """A last event that no blank line ended. The standard drops it; providers do send it."""
@@ -84,8 +94,6 @@ def end_of_events(data: bytes) -> int:
 
 
 def _parse(block: bytes) -> tuple[bytes, bytes] | None:
-    if block.startswith(b"data: ") and b"\n" not in block:  # the usual case
-        return b"", block[6:]
     name, lines = b"", []
     for line in block.split(b"\n"):
         field, _, value = line.partition(b":")

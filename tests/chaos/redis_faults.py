@@ -1,6 +1,6 @@
 """F4 for Redis: two gateways under load, and everything that can happen to their Redis. Prints a table.
 
-`python tests/chaos/redis_faults.py [NAME...]`; about three minutes for all.
+`python tests/chaos/redis_faults.py [NAME...]`; about six minutes for all.
 """
 
 import asyncio
@@ -113,7 +113,7 @@ async def cut(seconds: float, more: str = "") -> Run:
 
 async def sentinel(_: float, more: str = "", wait: int = 0, *, back: bool = False) -> Run:
     """The master is killed, and Sentinel makes a replica the master; or it stands still for so long and comes back."""
-    with servers.sentinels() as trio:
+    with servers.sentinels(quick=False) as trio:
         settings = f'url: "{trio.url}", mode: sentinel, sentinel_master: gw, wait_replicas: {wait}'
         async with two_gateways(settings, more) as gateways:
             master = next(process for process in trio.data if process.port == trio.master())
@@ -125,8 +125,44 @@ async def sentinel(_: float, more: str = "", wait: int = 0, *, back: bool = Fals
             return await under_load(gateways, fault, after=15.0 if back else 1.0)
 
 
-async def cluster(_: float, more: str = "", wait: int = 0) -> Run:
-    """One of three masters is killed, and its replica takes its place."""
+async def planned(seconds: float, more: str = "", wait: int = 0, *, pause: bool = False) -> Run:
+    """An operator asks Sentinel for a failover, perhaps having paused writes: the old master is told much later."""
+    with servers.sentinels(quick=False) as trio:
+        settings = f'url: "{trio.url}", mode: sentinel, sentinel_master: gw, wait_replicas: {wait}'
+        async with two_gateways(settings, more) as gateways:
+            old = next(process for process in trio.data if process.port == trio.master())
+
+            def over() -> bool:
+                return old.info("replication")["role"] != "master"
+
+            async def fault() -> None:
+                if pause:
+                    await asyncio.to_thread(old.ask, "CLIENT", "PAUSE", 5000, "WRITE")
+                await asyncio.to_thread(trio.sentinels[0].ask, "SENTINEL", "FAILOVER", "gw")
+                await asyncio.to_thread(servers.wait, over)
+
+            return await under_load(gateways, fault, after=seconds)
+
+
+async def unwatched(seconds: float, more: str = "") -> Run:
+    """All sentinels are dead, and all connections to the master are cut ten times a second."""
+    with servers.sentinels(quick=False) as trio:
+        settings = f'url: "{trio.url}", mode: sentinel, sentinel_master: gw'
+        async with two_gateways(settings, more) as gateways:
+            master = next(process for process in trio.data if process.port == trio.master())
+
+            async def fault() -> None:
+                for sentinel in trio.sentinels:
+                    sentinel.kill()
+                for _ in range(round(seconds * 10)):
+                    await asyncio.to_thread(master.ask, "CLIENT", "KILL", "TYPE", "normal")
+                    await asyncio.sleep(0.1)
+
+            return await under_load(gateways, fault)
+
+
+async def cluster(_: float, more: str = "", wait: int = 0, *, kill: bool = True) -> Run:
+    """One of three masters is killed, and its replica takes its place; or an operator tells the replica to."""
     with servers.cluster(3, replicas=1) as nodes:
         addresses = ",".join(f"127.0.0.1:{node.port}" for node in nodes[:3])
         settings = f'url: "redis://{addresses}", mode: cluster, wait_replicas: {wait}'
@@ -136,7 +172,10 @@ async def cluster(_: float, more: str = "", wait: int = 0) -> Run:
                 return nodes[3].info("replication")["role"] == "master"
 
             async def fault() -> None:
-                nodes[0].kill()
+                if kill:
+                    nodes[0].kill()
+                else:
+                    await asyncio.to_thread(nodes[3].ask, "CLUSTER", "FAILOVER")
                 await asyncio.to_thread(servers.wait, taken_over)
 
             return await under_load(gateways, fault, after=4.0)
@@ -153,8 +192,14 @@ SCENARIOS: dict[str, Callable[[float], Awaitable[Run]]] = {
     "failed over by Sentinel": sentinel,
     "failed over by Sentinel, wait_replicas 1": partial(sentinel, wait=1),
     "master frozen, failed over, and back": partial(sentinel, back=True),
+    "failed over by an operator": planned,
+    "failed over by an operator, wait_replicas 1": partial(planned, wait=1),
+    "failed over by an operator, wait_replicas 2": partial(planned, wait=2),
+    "failed over by an operator who paused writes": partial(planned, pause=True),
+    "all sentinels dead, connections cut": unwatched,
     "failed over by Cluster": cluster,
     "failed over by Cluster, wait_replicas 1": partial(cluster, wait=1),
+    "failed over by an operator, Cluster": partial(cluster, kill=False),
 }
 
 
@@ -165,9 +210,8 @@ def main(names: list[str]) -> None:
             continue
         run = asyncio.run(scenario(SECONDS))
         sys.stdout.write(f"{line(name, run)}\n")
-        for what in (run.untold(), run.doubled(), run.astray()):
-            if what:
-                sys.stdout.write(f"    {what}\n")
+        for what in filter(None, (run.untold(), run.doubled(), run.astray())):
+            sys.stdout.write(f"    {len(what)}: {str(what)[:300]}\n")
         sys.stdout.flush()
 
 

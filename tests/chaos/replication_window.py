@@ -116,7 +116,7 @@ def row(case: Case, runs: list[tuple[Run, int]]) -> str:
         sum(one.acknowledged for told in until for one in told),
         sum(len(run.lost()) for run, _ in runs),
         round(max(run.window()[0] for run, _ in runs) * 1000),
-        round(min(run.window()[1] for run, _ in runs) * 1000),
+        max(round(min(run.window()[1] for run, _ in runs) * 1000), 0),
         sum(one.state == "unsaved" for told in until for one in told),
         sum(short for _, short in runs),
     ]
@@ -130,7 +130,7 @@ def main(times: int) -> None:
         sys.stdout.write(f"{row(case, runs)}\n")
         for run, _ in runs:
             for wrong in filter(None, (run.untold(), run.doubled(), run.astray())):
-                sys.stdout.write(f"    {wrong}\n")
+                sys.stdout.write(f"    {len(wrong)}: {str(wrong)[:300]}\n")
         sys.stdout.flush()
 
 

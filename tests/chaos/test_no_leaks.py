@@ -59,12 +59,16 @@ class Spoken:
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spoken]:
     folder: Path = tmp_path_factory.mktemp("leaks")
-    with provider(answer) as (_, url), running(CONFIG.format(folder=folder, url=url)) as made:
-        errors = [talk(made, word, model, stream) for word in ASKED for model in MODELS for stream in (False, True)]
+    with (
+        provider(answer) as (_, url),
+        running(CONFIG.format(folder=folder, url=url)) as made,
+        httpx.Client(base_url=made.url, headers=ADA, timeout=30) as client,
+    ):
+        errors = [talk(client, word, model, stream) for word in ASKED for model in MODELS for stream in (False, True)]
         made.get("/v1/sessions/swordfish.x", **ADA)
         made.get("/v1/models?key=client-key-of-ada")
         made.get("/v0/management/sessions", Authorization="Bearer swordfish")
-        httpx.post(f"{made.url}/v1/chat/completions", content=b'{"messages": "swordfish', headers=ADA)
+        client.post("/v1/chat/completions", content=b'{"messages": "swordfish')
         yield Spoken(made, "\n".join(errors))
 
 
@@ -72,16 +76,14 @@ ASKED = ("say", "tool", "refuse", "deny", "break", "garble", "cut")
 MODELS = ("gpt", "opus", "gone", "swordfish-model")
 
 
-def talk(gateway: Running, word: str, model: str, stream: bool) -> str:  # noqa: FBT001
+def talk(client: httpx.Client, word: str, model: str, stream: bool) -> str:  # noqa: FBT001
     """One turn; what came back if it failed."""
     body = {"model": model, "messages": [{"role": "user", "content": f"{word} swordfish"}], "stream": stream}
     if model == "opus":
         body |= {"max_tokens": 9, "system": "sturgeon"}
     path = "/v1/messages" if model == "opus" else "/v1/chat/completions"
     with suppress(httpx.HTTPError):
-        got = httpx.post(
-            gateway.url + path, json=body, headers={**ADA, "x-session-id": f"s-{word}-{model}"}, timeout=30
-        )
+        got = client.post(path, json=body, headers={"x-session-id": f"s-{word}-{model}"})
         return got.text if got.status_code != 200 else ""
     return ""
 

@@ -1,6 +1,7 @@
 """Google's SDK through a gateway process to a provider of each kind."""
 
 import base64
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ pytestmark = pytest.mark.parametrize("model", MODELS)
 
 
 @pytest.fixture
-def sdk(world: World) -> genai.Client:
-    return genai.Client(api_key="x", http_options=types.HttpOptions(base_url=world.url))
+def sdk(world: World) -> Iterator[genai.Client]:
+    with genai.Client(api_key="x", http_options=types.HttpOptions(base_url=world.url)) as client:
+        yield client
 
 
 def ask(sdk: genai.Client, model: str, contents: Any, *, stream: bool, **config: Any) -> list[types.Part]:

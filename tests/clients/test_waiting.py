@@ -19,6 +19,8 @@ from tests.scripted import Say, Seen
 CLIENTS = ("chat", "responses", "anthropic", "gemini")
 CASES = ("slow", "failover", "refused", "idle", "truncated", "frame")
 KINDS = {"chat": "openai", "responses": "openai-responses", "anthropic": "anthropic", "gemini": "gemini"}
+IMPATIENT = "-impatient"
+"""Only where a stream falls silent for good is its provider's limit short: elsewhere a busy machine could reach it."""
 CONTENT = {"chat": 3, "responses": 6, "anthropic": 4, "gemini": 2}
 """After so many events a stream has had some content."""
 FRAMES = {
@@ -40,7 +42,7 @@ def script(seen: Seen) -> Say:
         "slow": Say("late but whole", wait=0.5),
         "refusing": Say("overloaded", status=500, wait=0.5),
         "fine": Say("from another"),
-        "idle": Say("one two three four", cut=content, hang=8),
+        "idle": Say("one two three four", cut=content, hang=60),
         "truncated": Say("one two three four", cut=content),
         "frame": Say("one two three four", cut=content, hang=1.0, last=FRAMES.get(kind, b"")),
     }[case]
@@ -51,20 +53,21 @@ def other(name: str) -> str:
 
 
 def configuration(url: str) -> str:
-    """Four providers at one place; a model for each case and provider."""
+    """Four providers at one place, each once more with little patience; a model for each case and provider."""
     providers = {
-        name: {
+        name + impatient: {
             "kind": kind,
             "base_url": f"{url}/v1" if name in ("chat", "responses") else url,
             "keys": ["k"],
-            "timeouts": {"idle": "3s"},
+            "timeouts": {"idle": "3s" if impatient else "60s"},
         }
-        for name, kind in KINDS.items()
+        for (name, kind), impatient in product(KINDS.items(), ("", IMPATIENT))
     }
     models = {}
     for client, name, case in product(CLIENTS, KINDS, CASES):  # a target of its own, since targets cool down
         first = {"failover": "refusing", "refused": "refusing"}.get(case, case)
-        targets: list[dict[str, Any]] = [{"provider": name, "model": f"{first}-{name}-{client}{case}"}]
+        at = name + IMPATIENT if case == "idle" else name
+        targets: list[dict[str, Any]] = [{"provider": at, "model": f"{first}-{name}-{client}{case}"}]
         if case == "failover":
             second = other(name)
             targets.append({"provider": second, "model": f"fine-{second}-{client}", "priority": 1})
@@ -130,9 +133,9 @@ def read_anthropic(url: str, model: str) -> Iterator[str]:
 
 
 def read_gemini(url: str, model: str) -> Iterator[str]:
-    sdk = genai.Client(api_key="x", http_options=types.HttpOptions(base_url=url))
-    for chunk in sdk.models.generate_content_stream(model=model, contents="hello"):
-        yield chunk.text or ""
+    with genai.Client(api_key="x", http_options=types.HttpOptions(base_url=url)) as sdk:
+        for chunk in sdk.models.generate_content_stream(model=model, contents="hello"):
+            yield chunk.text or ""
 
 
 READERS = {"chat": read_chat, "responses": read_responses, "anthropic": read_anthropic, "gemini": read_gemini}

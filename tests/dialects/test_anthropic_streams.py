@@ -19,7 +19,6 @@ from gateway.conversation import (
     Reasoning,
     Refusal,
     Reply,
-    ReplyBuilder,
     Signature,
     Signed,
     Spent,
@@ -35,6 +34,7 @@ from gateway.conversation import (
 )
 from gateway.errors import GatewayError, Kind, UpstreamError
 from tests.dialects.anthropic_sdk import ANTHROPIC, OLD, accumulated, checked, client, frames, head, sse
+from tests.dialects.streams import Streams, built
 
 
 def start(**usage):
@@ -127,16 +127,8 @@ SEARCH = sse(
 )
 
 
-def decoded(stream: bytes):
-    decoder = ANTHROPIC.reply_decoder(OLD)
-    return [*decoder.feed(stream), *decoder.close()]
-
-
-def built(events):
-    builder = ReplyBuilder()
-    for event in events:
-        builder.add(event)
-    return builder.reply()
+STREAMS = Streams(ANTHROPIC, OLD)
+decoded = STREAMS.decoded
 
 
 def encoded(events, **members):
@@ -189,18 +181,8 @@ def test_thinking_its_signature_and_parallel_calls_are_decoded():
 @pytest.mark.parametrize("stream", [TEXT, TOOLS, SEARCH])
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
 def test_a_stream_cut_at_every_byte_gives_the_same_events(stream, ends):
-    stream = stream.replace(b"\n", ends)
-    expected = decoded(stream)
-    assert expected[-1] == End()
-    for cut in range(len(stream)):
-        decoder = ANTHROPIC.reply_decoder(OLD)
-        assert [*decoder.feed(stream[:cut]), *decoder.feed(stream[cut:]), *decoder.close()] == expected
-
-
-def test_a_stream_in_single_bytes_gives_the_same_events():
-    decoder = ANTHROPIC.reply_decoder(OLD)
-    events = [event for byte in TOOLS for event in decoder.feed(bytes([byte]))]
-    assert [*events, *decoder.close()] == decoded(TOOLS)
+    assert decoded(stream)[-1] == End()
+    STREAMS.must_not_depend_on_the_split(stream.replace(b"\n", ends))
 
 
 def test_a_streamed_reply_can_be_sent_back():

@@ -21,7 +21,6 @@ from gateway.conversation import (
     Reasoning,
     Refusal,
     Reply,
-    ReplyBuilder,
     Signature,
     Signed,
     Spent,
@@ -35,6 +34,7 @@ from gateway.conversation import (
 from gateway.dialects import gemini
 from gateway.dialects.dialect import ReplyHead
 from gateway.errors import GatewayError, Kind, UpstreamError
+from tests.dialects.streams import Streams, built
 
 NEW = Origin("google", "gemini-3.1-pro")
 OTHER = Origin("claude", "c")
@@ -68,17 +68,8 @@ STREAM = sse(
 )
 
 
-def events(data: bytes, *, size: int = 0) -> list[Event]:
-    decoder = gemini.reply_decoder(NEW)
-    pieces = [data[i : i + size] for i in range(0, len(data), size)] if size else [data]
-    return [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
-
-
-def built(found: list[Event]) -> Reply:
-    builder = ReplyBuilder()
-    for event in found:
-        builder.add(event)
-    return builder.reply()
+STREAMS = Streams(gemini, NEW)
+events = STREAMS.decoded
 
 
 # ---------------------------------------------------------------- decoding
@@ -111,11 +102,7 @@ def test_a_stream_with_everything_is_read() -> None:
 
 
 def test_the_split_of_the_bytes_does_not_matter() -> None:
-    whole = events(STREAM)
-    assert all(events(STREAM, size=size) == whole for size in (1, 2, 3, 7, 64))
-    for cut in range(len(STREAM)):
-        decoder = gemini.reply_decoder(NEW)
-        assert decoder.feed(STREAM[:cut]) + decoder.feed(STREAM[cut:]) + decoder.close() == whole
+    STREAMS.must_not_depend_on_the_split(STREAM)
 
 
 def test_a_stream_and_a_whole_reply_say_the_same() -> None:
@@ -226,9 +213,9 @@ def test_an_error_inside_the_stream_ends_it() -> None:
 
 
 @pytest.mark.parametrize("body", [ERROR, [ERROR]])
-@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("size", [1, 4096])
 def test_an_error_in_place_of_a_stream_is_seen(body: object, size: int) -> None:
-    (failed,) = events(json.dumps(body, indent=2).encode(), size=size)
+    (failed,) = STREAMS.in_pieces(json.dumps(body, indent=2).encode(), size)
     assert isinstance(failed, Failed)
     assert failed.error.kind is Kind.UNAVAILABLE
 

@@ -10,7 +10,6 @@ from gateway.conversation import (
     Begin,
     Delta,
     End,
-    Event,
     Failed,
     Image,
     Message,
@@ -21,7 +20,6 @@ from gateway.conversation import (
     Reasoning,
     Refusal,
     Reply,
-    ReplyBuilder,
     Signature,
     Signed,
     Spent,
@@ -33,6 +31,8 @@ from gateway.conversation import (
 )
 from gateway.dialects import openai_chat as chat
 from gateway.errors import Kind, UpstreamError
+from tests.dialects import streams
+from tests.dialects.streams import Streams
 
 ORIGIN = Origin("main", "gpt-5")
 DONE = b"data: [DONE]\n\n"
@@ -56,19 +56,14 @@ def counts(prompt: int, completion: int) -> bytes:
     return event(choices=[], usage=usage)
 
 
-def decoded(stream: bytes, size: int = 0) -> list[Event]:
-    decoder = chat.reply_decoder(ORIGIN)
-    pieces = [stream[i : i + size] for i in range(0, len(stream), size)] if size else [stream]
-    events = [event for piece in pieces for event in decoder.feed(piece)]
-    return events + decoder.close()
+MAIN = Streams(chat, ORIGIN)
+decoded = MAIN.decoded
 
 
 def built(stream: bytes) -> Reply:
-    builder = ReplyBuilder()
-    for item in decoded(stream):
-        builder.add(item)
-    assert builder.ended
-    return builder.reply()
+    events = decoded(stream)
+    assert events[-1] == End()
+    return streams.built(events)
 
 
 def signed(value: str) -> Signature:
@@ -193,17 +188,12 @@ def test_openrouters_details_are_read_once_though_the_text_comes_twice() -> None
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_stream_split_at_every_byte_gives_the_same_events(name: str) -> None:
-    stream = STREAMS[name]
-    whole = decoded(stream)
-    assert decoded(stream, 1) == whole
-    for cut in range(len(stream)):
-        decoder = chat.reply_decoder(ORIGIN)
-        assert decoder.feed(stream[:cut]) + decoder.feed(stream[cut:]) + decoder.close() == whole
+    MAIN.must_not_depend_on_the_split(STREAMS[name])
 
 
 @pytest.mark.parametrize("name", STREAMS)
 def test_carriage_returns_change_nothing(name: str) -> None:
-    assert decoded(STREAMS[name].replace(b"\n", b"\r\n"), 7) == decoded(STREAMS[name])
+    assert MAIN.in_pieces(STREAMS[name].replace(b"\n", b"\r\n"), 7) == decoded(STREAMS[name])
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from gateway.conversation import (
     Reasoning,
     Refusal,
     Reply,
-    ReplyBuilder,
     Signature,
     Signed,
     Spent,
@@ -41,6 +40,7 @@ from gateway.dialects import openai_responses
 from gateway.dialects.dialect import Dialect, ReplyHead
 from gateway.dialects.openai_responses.names import flat
 from gateway.errors import GatewayError, Kind, UpstreamError
+from tests.dialects.streams import Streams, built
 
 dialect: Dialect = openai_responses
 
@@ -155,16 +155,8 @@ FULL_PARTS = (
 )
 
 
-def decoded(stream: bytes) -> list[Event]:
-    decoder = dialect.reply_decoder(HERE)
-    return decoder.feed(stream) + decoder.close()
-
-
-def built(events: Iterable[Event]) -> Reply:
-    builder = ReplyBuilder()
-    for event in events:
-        builder.add(event)
-    return builder.reply()
+STREAMS = Streams(dialect, HERE)
+decoded = STREAMS.decoded
 
 
 def assert_in_order(events: list[Event]) -> None:
@@ -203,14 +195,7 @@ def test_a_whole_stream_is_decoded() -> None:
 
 
 def test_a_stream_split_at_every_byte_gives_the_same_events() -> None:
-    stream = full_stream()
-    whole = decoded(stream)
-    decoder = dialect.reply_decoder(HERE)
-    single = [event for n in range(len(stream)) for event in decoder.feed(stream[n : n + 1])]
-    assert single + decoder.close() == whole
-    for cut in range(0, len(stream), 7):
-        decoder = dialect.reply_decoder(HERE)
-        assert decoder.feed(stream[:cut]) + decoder.feed(stream[cut:]) + decoder.close() == whole
+    STREAMS.must_not_depend_on_the_split(full_stream(), step=7)
 
 
 def test_a_streamed_reply_is_said_as_the_whole_one_is() -> None:

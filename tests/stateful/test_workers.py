@@ -116,10 +116,10 @@ def test_one_conversation_through_the_sdks_of_three_vendors(world: World) -> Non
     world.openai.chat.completions.create(
         model="gpt", messages=[{"role": "user", "content": "by chat"}], extra_headers=header
     )
-    claude = Anthropic(base_url=world.url(), api_key="x", default_headers=header, max_retries=0)
-    claude.messages.create(model="opus", max_tokens=100, messages=[{"role": "user", "content": "by messages"}])
-    google = genai.Client(api_key="x", http_options={"base_url": world.url(), "headers": header})
-    google.models.generate_content(model="flash", contents="by gemini")
+    with Anthropic(base_url=world.url(), api_key="x", default_headers=header, max_retries=0) as claude:
+        claude.messages.create(model="opus", max_tokens=100, messages=[{"role": "user", "content": "by messages"}])
+    with genai.Client(api_key="x", http_options={"base_url": world.url(), "headers": header}) as google:
+        google.models.generate_content(model="flash", contents="by gemini")
     last = world.openai.responses.create(model="codex", input="by responses", conversation=made.id)
     said = [item.content[0].text for item in world.openai.conversations.items.list(made.id, order="asc")]  # type: ignore[union-attr]
     assert said == [*world.sent(), last.output_text]

@@ -25,24 +25,23 @@ from gateway.dialects.anthropic.marks import reunited, signature_from
 from gateway.dialects.anthropic.media import file_block, image_block, read_document, read_image
 from gateway.dialects.anthropic.wire import (
     FIELDS,
-    ITEMS,
     NAME,
-    TAG,
-    TEXT,
     UNREADABLE,
+    Content,
+    Head,
     RedactedBlock,
     TextBlock,
     ThinkingBlock,
     ToolResultBlock,
     ToolUseBlock,
     encode,
-    first,
     is_absent,
     read,
 )
 
 Block: TypeAlias = dict[str, Any] | Raw
 
+_HEAD = Decoder(Head)
 _TEXT = Decoder(TextBlock)
 _THINKING = Decoder(ThinkingBlock)
 _REDACTED = Decoder(RedactedBlock)
@@ -70,33 +69,31 @@ class BlockReader:
         self._origin = origin
         self._names: dict[str, str] = {}
 
-    def content(self, raw: Raw, where: str) -> list[AnyPart]:
+    def content(self, content: Content, where: str) -> list[AnyPart]:
         """The parts of a string or of a list of blocks; nothing where there is nothing."""
-        if is_absent(raw):
-            return []
-        if first(raw) == b'"':
-            text = read(TEXT, raw, where)
-            return [Text(text)] if text else []
-        return self.blocks(read(ITEMS, raw, where), where)
+        if isinstance(content, str):
+            return [Text(content)] if content else []
+        return self.blocks(content, where) if content else []
 
     def blocks(self, blocks: list[Raw], where: str) -> list[AnyPart]:
         """The parts of a list of blocks."""
         parts: list[AnyPart] = []
         for index, block in enumerate(blocks):
             place = f"{where}.{index}"
-            kind = read(TAG, block, place).type
+            head = read(_HEAD, block, place)
+            kind = head.type
             if b'"cache_control":' in bytes(block):
                 self.lost.add("cache_control")
+            if kind == "text" and isinstance(head.text, str):
+                parts += _text(head.text, head.citations)
+                continue
             reader = self._READERS.get(kind)
             parts += reader(self, block, place) if reader else [Opaque(dialect=NAME, kind=kind, raw=block)]
         return reunited(parts)
 
-    def _text(self, raw: Raw, where: str) -> list[AnyPart]:
-        block = read(_TEXT, raw, where)
-        if not block.text:
-            return []
-        text: list[AnyPart] = [Text(block.text)]
-        return text if is_absent(block.citations) else text + attached("citations", citations=block.citations)
+    def _bad_text(self, raw: Raw, where: str) -> list[AnyPart]:
+        block = read(_TEXT, raw, where)  # says what is wrong with it
+        return _text(block.text, block.citations)
 
     def _thinking(self, raw: Raw, where: str) -> list[AnyPart]:
         block = read(_THINKING, raw, where)
@@ -129,7 +126,7 @@ class BlockReader:
         return [read_document(raw, where, self.lost)]
 
     _READERS: ClassVar[dict[str, Callable[["BlockReader", Raw, str], list[AnyPart]]]] = {
-        "text": _text,
+        "text": _bad_text,
         "thinking": _thinking,
         "redacted_thinking": _redacted,
         "tool_use": _tool_use,
@@ -137,6 +134,13 @@ class BlockReader:
         "image": _image,
         "document": _document,
     }
+
+
+def _text(text: str, citations: Raw) -> list[AnyPart]:
+    if not text:
+        return []
+    parts: list[AnyPart] = [Text(text)]
+    return parts if is_absent(citations) else parts + attached("citations", citations=citations)
 
 
 def call_of(block: ToolUseBlock) -> ToolCall:

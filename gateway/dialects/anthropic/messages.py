@@ -7,11 +7,24 @@ from msgspec.json import Decoder
 
 from gateway.conversation import AnyPart, Message, Origin, Refusal, Role, Text, ToolCall, ToolResult, merged
 from gateway.dialects.anthropic.blocks import BlockReader, BlockWriter, text_block
-from gateway.dialects.anthropic.wire import FIELDS, Readable, Said, encode, read
+from gateway.dialects.anthropic.wire import (
+    FIELDS,
+    ITEMS,
+    UNREADABLE,
+    Content,
+    OnlySaid,
+    Readable,
+    Said,
+    encode,
+    read,
+)
 from gateway.dialects.dialect import EncodedMessages
 from gateway.errors import GatewayError, Kind
 
 _SAID = Decoder(Said)
+_ALL_SAID = Decoder(list[Said])
+_ONLY_SAID = Decoder(list[OnlySaid])
+_CONTENT: Decoder[Content] = Decoder(Content)
 _ROLES: dict[str, Role] = {"user": "user", "assistant": "assistant", "system": "system"}
 _OWN = {"role", "content"}
 _WORDS = (Text, Refusal)
@@ -30,18 +43,30 @@ the text goes as the user's, marked, which all of them take.
 
 def decode_messages(messages: Sequence[bytes], origin: Origin | None = None) -> tuple[Message, ...]:
     """Messages from their JSON; a tool result learns its tool's name from the calls before it."""
-    return read_messages(messages, BlockReader(origin))
+    said = [read(_SAID, raw, f"messages.{index}") for index, raw in enumerate(messages)]
+    return read_messages(said, BlockReader(origin))
 
 
-def read_messages(messages: Sequence[bytes] | Sequence[Raw], reader: BlockReader) -> tuple[Message, ...]:
-    """The same with a reader that tells afterwards what was lost. Empty messages are left out."""
+def read_said(messages: Raw, lost: set[str]) -> Sequence[Said]:
+    """The messages of a request, opened; `lost` collects the names of members that only the vendor knows."""
+    try:
+        return _ONLY_SAID.decode(messages)
+    except UNREADABLE:  # or with such members
+        said = read(_ALL_SAID, messages, "messages")
     with Readable("messages"):
-        read_ones = [_message(raw, reader, f"messages.{index}") for index, raw in enumerate(messages)]
-    return tuple(message for message in read_ones if message.parts)
+        names = {name for raw in ITEMS.decode(messages) for name in FIELDS.decode(raw)}
+    lost |= {f"messages.{name}" for name in names - _OWN}
+    return said
 
 
-def _message(raw: bytes | Raw, reader: BlockReader, where: str) -> Message:
-    said = read(_SAID, raw, where)
+def read_messages(said: Sequence[Said], reader: BlockReader) -> tuple[Message, ...]:
+    """Opened messages, by a reader that tells afterwards what was lost. Empty messages are left out."""
+    with Readable("messages"):
+        messages = [_message(one, reader, f"messages.{index}") for index, one in enumerate(said)]
+    return tuple([message for message in messages if message.parts])
+
+
+def _message(said: Said, reader: BlockReader, where: str) -> Message:
     role = _ROLES.get(said.role)
     if role is None:
         raise GatewayError(
@@ -49,7 +74,6 @@ def _message(raw: bytes | Raw, reader: BlockReader, where: str) -> Message:
             f"{where}.role: a role is user, assistant or system, not {said.role!r}.",
             param=f"{where}.role",
         )
-    reader.lost |= {f"messages.{name}" for name in FIELDS.decode(raw).keys() - _OWN}
     parts = reader.content(said.content, f"{where}.content")
     if role == "user":
         parts.sort(key=_after_results)
@@ -141,7 +165,7 @@ def decode_system(system: Sequence[bytes]) -> tuple[AnyPart, ...]:
 def read_system(system: Sequence[bytes], reader: BlockReader) -> tuple[AnyPart, ...]:
     """The same with a reader that tells afterwards what was lost."""
     with Readable("system"):
-        return tuple(part for value in system for part in reader.content(Raw(value), "system"))
+        return tuple(part for value in system for part in reader.content(read(_CONTENT, value, "system"), "system"))
 
 
 def encode_system(system: Sequence[AnyPart]) -> tuple[bytes, ...]:

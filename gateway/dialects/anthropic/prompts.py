@@ -3,7 +3,8 @@
 Source: https://platform.claude.com/docs/en/api/messages
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from msgspec.json import Decoder
 from gateway.conversation import SIGNATURE_MARK, Origin, Prompt, Text
 from gateway.dialects.anthropic.blocks import BlockReader, BlockWriter, text_block
 from gateway.dialects.anthropic.marks import without_foreign
-from gateway.dialects.anthropic.messages import encode_system, read_messages, read_system, write_messages
+from gateway.dialects.anthropic.messages import encode_system, read_messages, read_said, read_system, write_messages
 from gateway.dialects.anthropic.models import Abilities, abilities_of
 from gateway.dialects.anthropic.rules import called_tools, in_unthought_loop, is_prefill, whole
 from gateway.dialects.anthropic.settings import (
@@ -35,15 +36,22 @@ _NUMBER: Decoder[float | None] = Decoder(float | None)
 _STRINGS: Decoder[list[str] | None] = Decoder(list[str] | None)
 _METADATA: Decoder[dict[str, object] | None] = Decoder(dict[str, object] | None)
 
-_SCALARS: dict[str, tuple[str, Decoder[Any]]] = {
-    "max_tokens": ("max_tokens", _COUNT),
-    "temperature": ("temperature", _NUMBER),
-    "top_p": ("top_p", _NUMBER),
-    "top_k": ("top_k", _COUNT),
+
+def _stop(raw: Raw, name: str) -> tuple[str, ...]:
+    texts = read(_STRINGS, raw, name)
+    return tuple(texts or ())
+
+
+_MEMBERS: dict[str, tuple[str, Callable[[Raw, str], Any]]] = {
+    "max_tokens": ("max_tokens", partial(read, _COUNT)),
+    "temperature": ("temperature", partial(read, _NUMBER)),
+    "top_p": ("top_p", partial(read, _NUMBER)),
+    "top_k": ("top_k", partial(read, _COUNT)),
+    "stop_sequences": ("stop", _stop),
 }
-"""The members of a Prompt that are one value, and how each is read."""
+"""Each member that is one of a Prompt by itself, under which name, and how it is read."""
 _THINKING = frozenset({"thinking", "output_config"})
-_COMPOUND = _THINKING | {"model", "messages", "system", "tools", "tool_choice", "stop_sequences", "stream", "metadata"}
+_ELSEWHERE = _THINKING | {"model", "messages", "system", "tools", "tool_choice", "stream", "metadata"}
 _LONGEST_USER = 256
 
 # ---------------------------------------------------------------- a client's request
@@ -134,33 +142,34 @@ def decode_prompt(request: Request) -> Prompt:
     fields = request.fields
     reader = BlockReader(None)
     lost = reader.lost
-    members: dict[str, Any] = {}
-    for name, raw in fields.items():
-        if (scalar := _SCALARS.get(name)) is not None:
-            members[scalar[0]] = read(scalar[1], raw, name)
-        elif name not in _COMPOUND:
-            lost.add(name)
+    members = _settings(fields, lost)
     if not is_absent(system := fields.get("system", EMPTY)):
         members["system"] = read_system((system,), reader)
     if "tools" in fields:
         members["tools"] = read_tools(fields["tools"], lost)
     if not is_absent(choice := fields.get("tool_choice", EMPTY)):
         members["tool_choice"], members["parallel_tool_calls"] = read_choice(choice)
-    if not fields.keys().isdisjoint(_THINKING):
+    members["messages"] = read_messages(read_said(fields["messages"], lost), reader)
+    if lost:
+        members["extras"] = tuple(sorted(lost))
+    return Prompt(model=request.model, stream=request.stream, **members)
+
+
+def _settings(fields: dict[str, Raw], lost: set[str]) -> dict[str, Any]:
+    """What is said of how to answer, as members of a Prompt; `lost` gets the names of what has no place there."""
+    members: dict[str, Any] = {}
+    for name, raw in fields.items():
+        if (member := _MEMBERS.get(name)) is not None:
+            members[member[0]] = member[1](raw, name)
+        elif name not in _ELSEWHERE:
+            lost.add(name)
+    if not _THINKING.isdisjoint(fields):
         output = read_output(fields.get("output_config", EMPTY), lost)
         members["format"] = format_of(output)
         members["thinking"] = read_thinking(fields.get("thinking", EMPTY), output.effort, lost)
     if "metadata" in fields:
         members["user"] = _user(fields["metadata"], lost)
-    stop = read(_STRINGS, fields["stop_sequences"], "stop_sequences") if "stop_sequences" in fields else None
-    return Prompt(
-        model=request.model,
-        messages=read_messages(read(ITEMS, fields["messages"], "messages"), reader),
-        stop=tuple(stop or ()),
-        stream=request.stream,
-        extras=tuple(sorted(lost)),
-        **members,
-    )
+    return members
 
 
 def _user(raw: Raw, lost: set[str]) -> str:

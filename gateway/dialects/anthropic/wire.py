@@ -4,7 +4,7 @@ Source: https://platform.claude.com/docs/en/api/messages, versions 2023-06-01 an
 """
 
 import re
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -27,11 +27,26 @@ class Tagged(Struct):
     type: str
 
 
+Content: TypeAlias = str | list[Raw] | None
+"""A string, a list of blocks, or nothing: a `system` message may have only settings."""
+
+
+class Head(Tagged):
+    """A block's type, and all that there is to a block of text, so that this one costs a single decoding."""
+
+    text: object = None
+    citations: Raw = EMPTY
+
+
 class Said(Struct):
-    """A message. Content is a string or a list; a `system` message may have none, only settings."""
+    """A message."""
 
     role: str
-    content: Raw = EMPTY
+    content: Content = None
+
+
+class OnlySaid(Said, forbid_unknown_fields=True):
+    """A message without members that only the vendor knows."""
 
 
 class TextBlock(Struct):
@@ -65,10 +80,10 @@ class ToolUseBlock(Struct):
 
 
 class ToolResultBlock(Struct):
-    """A call's result; content is a string, a list or absent."""
+    """A call's result."""
 
     tool_use_id: str
-    content: Raw = EMPTY
+    content: Content = None
     is_error: bool | None = None
 
 

@@ -5,10 +5,10 @@ them. Legacy `function` messages have no ids: a call gets one made of the functi
 called before in the same list, and its result finds it in the same way.
 """
 
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, TypeGuard
+from typing import Any
 
 from msgspec import Raw
 
@@ -81,8 +81,8 @@ class MessageReader:
         self.messages: list[Message] = []
         self._origin = origin
         self._custom: set[str] = set()
-        self._called: defaultdict[str, int] = defaultdict(int)
-        self._answered: defaultdict[str, int] = defaultdict(int)
+        self._called: dict[str, int] = {}
+        self._answered: dict[str, int] = {}
         self._after_results = False
 
     def add(self, message: WireMessage, param: str) -> None:
@@ -93,9 +93,9 @@ class MessageReader:
                 self._after_results = True
                 return
             case "user":
-                self._append("user", decode_content(message.content, f"{param}.content"), joins=self._after_results)
+                self._append("user", decode_content(message.content, param), joins=self._after_results)
             case "system" | "developer":
-                self._append("system", decode_content(message.content, f"{param}.content"), joins=False)
+                self._append("system", decode_content(message.content, param), joins=False)
             case "assistant":
                 self._append("assistant", self.reply_parts(message, param), joins=False)
             case role:
@@ -110,7 +110,7 @@ class MessageReader:
     def reply_parts(self, message: WireMessage, param: str) -> list[AnyPart]:
         """What an assistant said: thinking first, then words, then calls."""
         parts: list[AnyPart] = [*decode_reasoning(message, self._origin)]
-        parts += decode_content(message.content, f"{param}.content")
+        parts += decode_content(message.content, param)
         parts = _sign_text(parts, message, self._origin)
         if message.refusal:
             parts.append(Refusal(message.refusal))
@@ -135,15 +135,15 @@ class MessageReader:
 
     def _legacy_call(self, function: Function) -> ToolCall:
         name = function.name or ""
-        self._called[name] += 1
-        return ToolCall(id=_legacy_id(name, self._called[name]), name=name, arguments=arguments_of(function))
+        number = self._called[name] = self._called.get(name, 0) + 1
+        return ToolCall(id=_legacy_id(name, number), name=name, arguments=arguments_of(function))
 
     def _result(self, message: WireMessage, param: str) -> ToolResult:
-        content = tuple(decode_content(message.content, f"{param}.content"))
+        content = tuple(decode_content(message.content, param))
         if message.role == "function":
             name = message.name or ""
-            self._answered[name] += 1
-            return ToolResult(call_id=_legacy_id(name, self._answered[name]), content=content, name=name)
+            number = self._answered[name] = self._answered.get(name, 0) + 1
+            return ToolResult(call_id=_legacy_id(name, number), content=content, name=name)
         if not message.tool_call_id:
             raise invalid(f"{param}.tool_call_id is missing.", f"{param}.tool_call_id")
         call_id = message.tool_call_id
@@ -182,7 +182,7 @@ def encode_system(system: Sequence[AnyPart]) -> tuple[bytes, ...]:
 
     The role is `system`: OpenAI takes it for `developer` where a model wants that, compatible servers know no other.
     """
-    content = _plain_or_items(encode_content(list(system), set()))
+    content = _content(system, set())
     return (encode({"role": "system", "content": content}),) if content else ()
 
 
@@ -206,7 +206,7 @@ class _Writer:
                 out += self._flush()
                 out += self._assistant(message)
             elif message.role == "system":
-                content = _plain_or_items(encode_content(list(message.parts), self.dropped))
+                content = _content(message.parts, self.dropped)
                 out += [encode({"role": "system", "content": content})] if content else []
             else:
                 out += self._user(message)
@@ -221,13 +221,15 @@ class _Writer:
     def _flush(self, said: Sequence[AnyPart] = ()) -> list[bytes]:
         if not said and not self._shown:
             return []
-        content = _plain_or_items(encode_content([*self._shown, *said], self.dropped))
+        content = _content([*self._shown, *said], self.dropped)
         self._shown = []
         return [encode({"role": "user", "content": content})] if content else []
 
     def _assistant(self, message: Message) -> list[bytes]:
         calls = [part for part in message.parts if isinstance(part, ToolCall)]
-        members = self._said(message) | ({"tool_calls": [self._call(call) for call in calls]} if calls else {})
+        members = self._said(message, calls=bool(calls))
+        if calls:
+            members["tool_calls"] = [self._call(call) for call in calls]
         if len(members) == 1:  # nothing of it can be said here
             return []
         # DeepSeek refuses a message without the member, even where it only calls tools.
@@ -242,40 +244,49 @@ class _Writer:
                     break
         return out
 
-    def _said(self, message: Message) -> dict[str, Any]:
-        members: dict[str, Any] = {"role": "assistant"}
-        thinking, complete = encode_reasoning(
-            [part for part in message.parts if isinstance(part, Reasoning)], self._target
-        )
-        if not complete:
-            self.dropped.add("reasoning")
-        text = "".join(part.text for part in message.parts if isinstance(part, Text))
-        refusal = "".join(part.text for part in message.parts if isinstance(part, Refusal))
-        items = [part.raw for part in message.parts if _own_item(part)]
-        if items:
-            members["content"] = [*([{"type": "text", "text": text}] if text else []), *items]
-        elif text:
-            members["content"] = text
-        members |= {"refusal": refusal} if refusal else {}
+    def _said(self, message: Message, *, calls: bool) -> dict[str, Any]:
+        text = refusal = ""
+        thoughts: list[Reasoning] = []
+        items: list[Raw] = []
+        extra: dict[str, Any] = {}
         for part in message.parts:
-            members |= self._rare(part)
-        return members | (thinking if len(members) > 1 or self._calls(message) else {})
+            match part:
+                case Text():
+                    text += part.text
+                    extra |= encode_extra(part.signature, self._target)
+                case Refusal():
+                    refusal += part.text
+                case Reasoning():
+                    thoughts.append(part)
+                case Opaque(dialect=dialect, kind="audio", raw=raw) if dialect == NAME:
+                    extra["audio"] = raw
+                case _:
+                    items += self._item(part)
+        members: dict[str, Any] = {"role": "assistant"}
+        if items or text:
+            members["content"] = _with_items(text, items) if items else text
+        if refusal:
+            members["refusal"] = refusal
+        members |= extra
+        if thoughts:
+            members |= self._thinking(thoughts, alone=len(members) == 1 and not calls)
+        return members
 
-    @staticmethod
-    def _calls(message: Message) -> bool:
-        return any(isinstance(part, ToolCall) for part in message.parts)
-
-    def _rare(self, part: AnyPart) -> dict[str, Any]:
+    def _item(self, part: AnyPart) -> list[Raw]:
         match part:
-            case Text(signature=signature):
-                return encode_extra(signature, self._target)
-            case Opaque(dialect=dialect, kind="audio", raw=raw) if dialect == NAME:
-                return {"audio": raw}
-            case Opaque(kind=kind) if not _own_item(part):
+            case Opaque(dialect=dialect, raw=raw) if dialect == NAME:
+                return [raw]
+            case Opaque(kind=kind):
                 self.dropped.add(f"content.opaque:{kind}")
             case Image() | File() | Audio():
                 self.dropped.add(f"content.{type(part).__name__.lower()}")
-        return {}
+        return []
+
+    def _thinking(self, thoughts: list[Reasoning], *, alone: bool) -> dict[str, Any]:
+        thinking, complete = encode_reasoning(thoughts, self._target)
+        if not complete:
+            self.dropped.add("reasoning")
+        return {} if alone else thinking
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         extra = encode_extra(call.signature, self._target)
@@ -292,7 +303,7 @@ class _Writer:
         words = [part for part in result.content if isinstance(part, Text)]
         shown = [part for part in result.content if not isinstance(part, Text)]
         self._shown += shown
-        content = _plain_or_items(encode_content(list[AnyPart](words), self.dropped))
+        content = _content(words, self.dropped)
         if shown and not content:
             content = "The result is in the next message of the user."
         return encode({"role": "tool", "tool_call_id": short_id(result.call_id), "content": content})
@@ -305,15 +316,18 @@ def short_id(call_id: str) -> str:
     return f"call_{sha256(call_id.encode()).hexdigest()[:32]}"
 
 
-def _own_item(part: AnyPart) -> TypeGuard[Opaque]:
-    return isinstance(part, Opaque) and part.dialect == NAME and part.kind != "audio"
+def _with_items(text: str, items: list[Raw]) -> list[Any]:
+    return [{"type": "text", "text": text}, *items] if text else items
 
 
-def _plain_or_items(items: list[Any]) -> str | list[Any]:
+def _content(parts: Sequence[AnyPart], dropped: set[str]) -> str | list[Any]:
     """One text as a string, which every server takes; anything else as a list."""
-    match items:
+    if len(parts) == 1 and isinstance(parts[0], Text):
+        return parts[0].text
+    match encode_content(list(parts), dropped):
         case []:
             return ""
         case [{"type": "text", "text": str(text), **rest}] if not rest:
             return text
-    return items
+        case items:
+            return items

@@ -29,10 +29,10 @@ _AUDIO_FORMATS = {
 
 
 def decode_content(content: str | list[Raw] | None, param: str) -> list[AnyPart]:
-    """A message's content: text, or a list of items."""
+    """The content of the message `param`: text, or a list of items."""
     if isinstance(content, str):
         return [Text(content)] if content else []
-    return [decode_part(raw, f"{param}[{i}]") for i, raw in enumerate(content or ())]
+    return [decode_part(raw, f"{param}.content[{i}]") for i, raw in enumerate(content or ())]
 
 
 def decode_part(raw: Raw, param: str) -> AnyPart:

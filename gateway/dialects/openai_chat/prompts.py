@@ -3,7 +3,8 @@
 Source: https://platform.openai.com/docs/api-reference/chat/create.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -58,29 +59,55 @@ _to_format = msgspec.json.Decoder(_Format)
 _to_reasoning = msgspec.json.Decoder(_Reasoning)
 _to_thinking = msgspec.json.Decoder(_Thinking)
 
-_NUMBER = msgspec.json.Decoder(float)
-_COUNT = msgspec.json.Decoder(int)
-_SCALARS: dict[str, tuple[str, "msgspec.json.Decoder[Any]"]] = {
-    "max_completion_tokens": ("max_tokens", _COUNT),
-    "max_tokens": ("max_tokens", _COUNT),
-    "temperature": ("temperature", _NUMBER),
-    "top_p": ("top_p", _NUMBER),
-    "top_k": ("top_k", _COUNT),
-    "seed": ("seed", _COUNT),
-    "presence_penalty": ("presence_penalty", _NUMBER),
-    "frequency_penalty": ("frequency_penalty", _NUMBER),
-    "parallel_tool_calls": ("parallel_tool_calls", msgspec.json.Decoder(bool)),
-    "user": ("user", to_text),
-    "safety_identifier": ("user", to_text),
-    "prompt_cache_key": ("cache_key", to_text),
+
+def _stop(raw: Raw, name: str) -> tuple[str, ...]:
+    stop = read(_to_stop, raw, name)
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _format(raw: Raw, name: str) -> Format | None:
+    match read(_to_format, raw, name):
+        case _Format(type="text"):
+            return None
+        case _Format(type="json_object"):
+            return Format(kind="json")
+        case _Format(type="json_schema", json_schema=_Schema() as asked):
+            return Format(
+                kind="schema",
+                name=asked.name,
+                description=asked.description or "",
+                schema=Raw(bytes(asked.schema)),
+                strict=asked.strict,
+            )
+    raise invalid(f"{name} is text, json_object, or json_schema with its schema.", name)
+
+
+_text = partial(read, to_text)
+_number = partial(read, msgspec.json.Decoder(float))
+_count = partial(read, msgspec.json.Decoder(int))
+_MEMBERS: dict[str, tuple[str, Callable[[Raw, str], Any]]] = {
+    "max_completion_tokens": ("max_tokens", _count),
+    "max_tokens": ("max_tokens", _count),
+    "temperature": ("temperature", _number),
+    "top_p": ("top_p", _number),
+    "top_k": ("top_k", _count),
+    "seed": ("seed", _count),
+    "stop": ("stop", _stop),
+    "presence_penalty": ("presence_penalty", _number),
+    "frequency_penalty": ("frequency_penalty", _number),
+    "parallel_tool_calls": ("parallel_tool_calls", partial(read, msgspec.json.Decoder(bool))),
+    "response_format": ("format", _format),
+    "user": ("user", _text),
+    "safety_identifier": ("user", _text),
+    "prompt_cache_key": ("cache_key", _text),
 }
-"""The members of a Prompt that are one value, and how each is read."""
+"""Each member that is one of a Prompt by itself, under which name, and how it is read."""
 _NEWER = {"max_tokens": "max_completion_tokens", "safety_identifier": "user"}
 """Members that count only where the other is not given."""
 
 _TOOLS = frozenset({"tools", "functions", "tool_choice", "function_call"})
 _THINKING = frozenset({"reasoning_effort", "reasoning", "thinking"})
-_COMPOUND = {"model", "messages", "stream", "stream_options", "stop", "response_format"} | _TOOLS | _THINKING
+_ELSEWHERE = {"model", "messages", "stream", "stream_options"} | _TOOLS | _THINKING
 _EFFORTS = get_args(Effort)
 _DEFAULTS = {
     "n": Raw(b"1"),
@@ -98,32 +125,33 @@ def decode_prompt(request: Request) -> Prompt:
     """The whole request in neutral form. Raises GatewayError (INVALID) that names the member."""
     fields = request.fields
     wires = read_wires(fields["messages"])
-    lead = leading(wire.role for wire in wires)
+    lead = leading(wires)
+    named = any(wire.name is not None and wire.role not in ("tool", "function") for wire in wires)
+    extras = {"messages.name"} if named else set[str]()
+    members = _settings(fields, extras)
+    members["messages"] = read_messages(wires, skip=lead)
+    if lead:
+        members["system"] = tuple(part for message in read_messages(wires[:lead]) for part in message.parts)
+    if not _TOOLS.isdisjoint(fields):
+        members["tools"], members["tool_choice"] = _decode_tools(fields)
+    if extras:
+        members["extras"] = tuple(sorted(extras))
+    return Prompt(model=request.model, stream=request.stream, **members)
+
+
+def _settings(fields: dict[str, Raw], extras: set[str]) -> dict[str, Any]:
+    """What is said of how to answer, as members of a Prompt; `extras` gets the names of what has no place there."""
     members: dict[str, Any] = {}
-    extras: set[str] = set()
     for name, raw in fields.items():
-        if (scalar := _SCALARS.get(name)) is not None:
+        if (member := _MEMBERS.get(name)) is not None:
             newer = _NEWER.get(name)
             if raw != NULL and (newer is None or present(fields, newer) is None):
-                members[scalar[0]] = read(scalar[1], raw, name)
-        elif name not in _COMPOUND and raw not in (NULL, _DEFAULTS.get(name)):
+                members[member[0]] = member[1](raw, name)
+        elif name not in _ELSEWHERE and raw not in (NULL, _DEFAULTS.get(name)):
             extras.add(name)
-    if any(wire.name is not None and wire.role not in ("tool", "function") for wire in wires):
-        extras.add("messages.name")
-    tools, choice = ((), None) if fields.keys().isdisjoint(_TOOLS) else _decode_tools(fields)
-    return Prompt(
-        model=request.model,
-        system=tuple(part for message in read_messages(wires[:lead]) for part in message.parts) if lead else (),
-        messages=read_messages(wires, skip=lead),
-        tools=tools,
-        tool_choice=choice,
-        stop=() if "stop" not in fields else _stop(fields),
-        thinking=None if fields.keys().isdisjoint(_THINKING) else _thinking(fields, extras),
-        format=None if "response_format" not in fields else _format(fields),
-        stream=request.stream,
-        extras=tuple(sorted(extras)),
-        **members,
-    )
+    if not _THINKING.isdisjoint(fields):
+        members["thinking"] = _thinking(fields, extras)
+    return members
 
 
 def _decode_tools(fields: dict[str, Raw]) -> tuple[tuple[Tool, ...], ToolChoice | None]:
@@ -137,11 +165,6 @@ def _decode_tools(fields: dict[str, Raw]) -> tuple[tuple[Tool, ...], ToolChoice 
 def _get(decoder: "msgspec.json.Decoder[T]", fields: dict[str, Raw], name: str) -> T | None:
     raw = present(fields, name)
     return None if raw is None else read(decoder, raw, name)
-
-
-def _stop(fields: dict[str, Raw]) -> tuple[str, ...]:
-    stop = _get(_to_stop, fields, "stop")
-    return (stop,) if isinstance(stop, str) else tuple(stop or ())
 
 
 def _thinking(fields: dict[str, Raw], extras: set[str]) -> Thinking | None:
@@ -165,23 +188,6 @@ def _thinking(fields: dict[str, Raw], extras: set[str]) -> Thinking | None:
 
 def _effort(name: str | None) -> Effort | None:
     return name if name in _EFFORTS else None  # type: ignore[return-value]
-
-
-def _format(fields: dict[str, Raw]) -> Format | None:
-    match _get(_to_format, fields, "response_format"):
-        case None | _Format(type="text"):
-            return None
-        case _Format(type="json_object"):
-            return Format(kind="json")
-        case _Format(type="json_schema", json_schema=_Schema() as asked):
-            return Format(
-                kind="schema",
-                name=asked.name,
-                description=asked.description or "",
-                schema=Raw(bytes(asked.schema)),
-                strict=asked.strict,
-            )
-    raise invalid("response_format is text, json_object, or json_schema with its schema.", "response_format")
 
 
 # ---------------------------------------------------------------- from neutral

@@ -40,7 +40,10 @@ class UsageFilter:
         if self._rest:
             data = self._rest + data
         end = end_of_events(data)
-        data, self._rest = data[:end], data[end:]
+        if end < len(data):
+            data, self._rest = data[:end], data[end:]
+        elif self._rest:
+            self._rest = b""
         return data if _COUNTS not in data else b"".join(_kept(data))
 
     def close(self) -> bytes:

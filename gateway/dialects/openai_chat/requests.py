@@ -11,6 +11,7 @@ from gateway.dialects.openai_chat.reasoning import strip_wrapped
 from gateway.dialects.openai_chat.tools import tools_member
 from gateway.dialects.openai_chat.wire import (
     NAME,
+    WireMessage,
     encode,
     invalid,
     present,
@@ -55,15 +56,15 @@ def open_request(body: bytes, *, model: str = "", stream: bool = False, query: s
 def spoken(request: Request) -> Spoken:
     """The conversation inside, undecoded; legacy functions count as tools."""
     messages = [bytes(raw) for raw in read(to_raws, request.fields["messages"], "messages")]
-    lead = leading(read(_to_role, raw, f"messages[{i}]").role for i, raw in enumerate(messages))
+    lead = leading(read(_to_role, raw, f"messages[{i}]") for i, raw in enumerate(messages))
     return Spoken(tuple(messages[:lead]), tuple(messages[lead:]), tools_member(request.fields))
 
 
-def leading(roles: Iterable[str]) -> int:
+def leading(messages: Iterable[_Role | WireMessage]) -> int:
     """How many system and developer messages come first."""
     lead = 0
-    for role in roles:
-        if role not in ("system", "developer"):
+    for message in messages:
+        if message.role not in ("system", "developer"):
             break
         lead += 1
     return lead

@@ -79,6 +79,7 @@ def _sentinel(
     pool = SentinelConnectionPool(settings.sentinel_master, sentinel, **options)  # type: ignore[no-untyped-call]
     # Every sentinel may have to be asked before one answers, and then the master.
     server = _server(settings, pool, settings.connect_timeout * (len(addresses) + 1), wait)
+    sentinel.moved = server.lanes.leave
 
     async def release() -> None:
         await pool.aclose()

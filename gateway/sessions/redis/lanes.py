@@ -264,6 +264,13 @@ class Lanes:
                 break
         raise reply
 
+    def leave(self) -> None:
+        """Use none of these connections any more, since the server is another; what waits is still answered."""
+        if self.durable is not self:
+            self.durable.leave()
+        for line in tuple(self._lines):
+            line.retire()
+
     async def close(self) -> None:
         if self.durable is not self:
             await self.durable.close()

@@ -10,6 +10,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Protocol, TypeVar
 
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -94,6 +95,8 @@ def unavailable(exc: BaseException) -> StoreUnavailable:
             message = "The session store did not answer in time."
         case AuthenticationError() | NoPermissionError():
             message = "The session store refuses the gateway's credentials."
+        case MasterNotFoundError():
+            message = "Sentinel names no master of the session store."
         case ReadOnlyError() | BusyLoadingError() | ClusterDownError():
             message = "The session store is not ready to serve."
         case ResponseError():
