@@ -315,7 +315,7 @@ def make_shared(config: Config, metrics: Metrics, sessions: SessionStore | None)
     limits = Limits(tally, time.monotonic, spending=spending, meters=Meters(metrics.registry))
     fleet = Fleet(board, time.monotonic, metrics)
     book = Book(None if sessions else make_ledger(config), fleet.disable)
-    seen = Seen(int(redis.cache))
+    seen = Seen(int(config.sessions.cache))
     metrics.samplers.append(lambda: metrics.seen(*seen.news()))
     return _Shared(store, SealedStore(store, seal, seen), Digests(seal.digest_keys), fleet, limits, book)
 

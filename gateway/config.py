@@ -119,8 +119,7 @@ class RedisSessions(_Base, frozen=True):
     """How Redis is reached. `timeout` bounds a whole operation, `connect_timeout` making a connection.
 
     For Sentinel and Cluster `url` names several servers: `redis://user:password@host:port,host:port/0`.
-    `connections`: at most so many from one worker to one server. `cache`: so much a worker keeps of the sessions that
-    it serves, to read only what is new of them; 0: nothing. The `sentinel_*` are Sentinel's alone: the name of
+    `connections`: at most so many from one worker to one server. The `sentinel_*` are Sentinel's alone: the name of
     the master, and what the sentinels themselves want to be told. A turn waits up to `wait_timeout` until so many
     `wait_replicas` have it.
     """
@@ -131,7 +130,6 @@ class RedisSessions(_Base, frozen=True):
     timeout: Duration = Duration(0.25)
     connect_timeout: Duration = Duration(0.25)
     connections: int = 4
-    cache: Size = Size(16 << 20)
     wait_replicas: int = 0
     wait_timeout: Duration = Duration(0.1)
     sentinel_master: str = "mymaster"
@@ -163,7 +161,10 @@ class Encryption(_Base, frozen=True):
 
 
 class Sessions(_Base, frozen=True):
-    """Rules of sessions: what is kept, for how long, and what happens when the store is down."""
+    """Rules of sessions: what is kept, for how long, and what happens when the store is down.
+
+    `cache`: so much a worker keeps in memory of sessions that it serves, to read only what is new of them; 0: nothing.
+    """
 
     store: Literal["file", "redis"] = "file"
     ttl: Duration = Duration(24 * 3600)
@@ -171,6 +172,7 @@ class Sessions(_Base, frozen=True):
     max_turns: int = 1000
     max_bytes: Size = Size(8 << 20)
     max_sessions: int = 0
+    cache: Size = Size(16 << 20)
     partial_turns: Literal["keep", "drop"] = "keep"
     conflict: Literal["order", "reject"] = "order"
     on_failure: Literal["stateless", "reject"] = "stateless"

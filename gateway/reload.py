@@ -20,7 +20,8 @@ EVERY = 0.5
 
 FIXED = (
     "server.host", "server.port", "server.workers", "server.shutdown_delay", "server.shutdown_grace", "management",
-    "sessions.store", "sessions.file", "sessions.redis", "sessions.encryption", "sessions.compression", "tracing",
+    "sessions.store", "sessions.file", "sessions.redis", "sessions.cache", "sessions.encryption",
+    "sessions.compression", "tracing",
 )  # fmt: skip
 """What only a restart changes."""
 

@@ -22,13 +22,17 @@ KEPT_SHARE = 0.75
 
 
 class Fitted(Struct, frozen=True, kw_only=True):
-    """A body for one target. `injected` messages of history are in it; turns before `cut` were left out."""
+    """A body for one target. `injected` messages of history are in it; turns before `cut` were left out.
+
+    `tokens` is what the injected turns are counted as.
+    """
 
     body: bytes
     dropped: tuple[str, ...] = ()
     injected: int = 0
     trimmed: int = 0
     cut: int = 0
+    tokens: int = 0
 
 
 class Fitting:
@@ -65,14 +69,15 @@ class Fitting:
         if self._aligned is None:
             return self._alone(target)
         numbers = window(self._aligned, target.context_tokens, self._max_turns, self._cut)
-        history, injected = self._history(self._aligned, numbers, target)
-        encoded = self._whole(self._aligned, history, target)
+        told = self._told(self._aligned, numbers, target)
+        encoded = self._whole(self._aligned, told.messages, target)
         return Fitted(
             body=encoded.body,
             dropped=encoded.dropped,
-            injected=injected,
+            injected=told.amount,
             trimmed=numbers[0] - self._aligned.first if numbers else 0,
             cut=numbers.start,
+            tokens=told.tokens,
         )
 
     def _alone(self, target: Target) -> Fitted:
@@ -111,8 +116,8 @@ class Fitting:
         prompt = replace(prompt, messages=messages, system=system, tools=tools)
         return provider.encode_prompt(prompt, target.origin, history)
 
-    def _history(self, aligned: Aligned, numbers: range, target: Target) -> tuple[Sequence[bytes], int]:
-        """The messages of these turns for a target, and how many they are: several may be joined in one."""
+    def _told(self, aligned: Aligned, numbers: range, target: Target) -> "_Told":
+        """What a target is told of these turns."""
         provider, origin, marks = DIALECTS[target.dialect], target.origin, aligned.marks
         if (told := _as_it_was(aligned, numbers, provider, origin, joined=provider is self._client)) is not None:
             return told
@@ -127,7 +132,8 @@ class Fitting:
             if calls:
                 history += self._unanswered(aligned, number, provider, origin)
             called = dict(calls) if calls else {}
-        return history, len(history)
+        tokens = sum([marks[number].tokens for number in numbers])
+        return _Told(origin, False, numbers, tuple(history), len(history), tokens)  # noqa: FBT003 - each on its own
 
     @staticmethod
     def _unanswered(aligned: Aligned, number: int, provider: Dialect, target: Origin) -> Iterable[bytes]:
@@ -142,18 +148,20 @@ class Fitting:
 
 
 class _Told(NamedTuple):
-    """Turns `numbers` as they went up to a target, `amount` messages. They stay so for as long as the turns do."""
+    """Turns `numbers` as a target is told them, in `amount` messages, counted as `tokens`.
+
+    With `joined` the messages are one piece of bytes. They stay so for as long as the turns do.
+    """
 
     origin: Origin
     joined: bool
     numbers: range
     messages: tuple[bytes, ...]
     amount: int
+    tokens: int
 
 
-def _as_it_was(
-    aligned: Aligned, numbers: range, provider: Dialect, origin: Origin, *, joined: bool
-) -> tuple[Sequence[bytes], int] | None:
+def _as_it_was(aligned: Aligned, numbers: range, provider: Dialect, origin: Origin, *, joined: bool) -> _Told | None:
     """The history as one dialect and one target said it; None if a part of it must be looked at on its own.
 
     With `joined`, all that was told before is one piece of bytes.
@@ -169,8 +177,9 @@ def _as_it_was(
         or (told.origin, told.joined, told.numbers.start) != (origin, joined, numbers.start)
         or told.numbers.stop > numbers.stop
     ):
-        told = _Told(origin, joined, numbers[:0], (), 0)
+        told = _Told(origin, joined, numbers[:0], (), 0, 0)
     new: list[bytes] = []
+    tokens = told.tokens
     for number in numbers[len(told.numbers) :]:
         turn = aligned.turns[number]
         question, reply = turn.question, turn.reply
@@ -180,14 +189,18 @@ def _as_it_was(
             return None
         new += question.messages
         new += reply.messages
+        tokens += aligned.marks[number].tokens
     if new:
         if SIGNATURE_MARK in b"".join(new):
             return None
         messages = (*told.messages, *new)
-        told = _Told(origin, joined, numbers, (b",".join(messages),) if joined else messages, told.amount + len(new))
+        messages = (b",".join(messages),) if joined else messages
+        told = _Told(origin, joined, numbers, messages, told.amount + len(new), tokens)
         if not aligned.marks[numbers[-1]].calls:  # else it depends on the request whether they are answered
             memo.value = told
-    return (*preamble, *told.messages), len(preamble) + told.amount
+    if not preamble:
+        return told
+    return told._replace(messages=(*preamble, *told.messages), amount=len(preamble) + told.amount)
 
 
 def _open_calls(aligned: Aligned, number: int) -> list[tuple[str, str]]:
@@ -294,12 +307,14 @@ def _from_newest_fresh(numbers: range, marks: Mapping[int, Mark]) -> range:
     return next((numbers[place:] for place in range(len(numbers) - 1, -1, -1) if marks[numbers[place]].fresh), numbers)
 
 
-def turn_tokens(aligned: Aligned | None, turn: Turn, cut: int) -> int:
+def turn_tokens(aligned: Aligned | None, turn: Turn, fitted: Fitted) -> int:
     """What a turn adds to a prompt: by the provider's count where it gave one, else a quarter of the bytes."""
     estimate = (sum(map(len, turn.question.messages)) + sum(map(len, turn.reply.messages))) // 4
     if turn.usage is None or aligned is None:
         return estimate
-    before = sum([mark.tokens for number, mark in aligned.marks.items() if cut <= number])
+    before = fitted.tokens
+    if aligned.mode == "resend":  # the client told all of it
+        before = sum([mark.tokens for number, mark in aligned.marks.items() if fitted.cut <= number])
     answer = turn.usage.output - turn.usage.reasoning
     asked = turn.usage.input - before
     return asked + answer if asked > 0 else estimate

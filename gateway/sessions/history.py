@@ -3,7 +3,7 @@
 Pure: a session and a request go in, values come out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeVar
 
 from msgspec import Struct
@@ -55,8 +55,8 @@ class Aligned(Struct, frozen=True, kw_only=True):
     question: tuple[bytes, ...]
     mark: Mark
     prefill: tuple[Message, ...] = ()
-    turns: dict[int, Turn]
-    marks: dict[int, Mark]
+    turns: Mapping[int, Turn]
+    marks: Mapping[int, Mark]
     calls: dict[str, str]
     replace_from: int | None = None
     replay: int | None = None
@@ -278,20 +278,20 @@ def _prefill(runs: list[_Run], place: _Place) -> tuple[Message, ...]:
     return trailing.messages if trailing.assistant and trailing.start >= place.start else ()
 
 
-def _turns(session: Session | None, place: _Place) -> dict[int, Turn]:
+def _turns(session: Session | None, place: _Place) -> Mapping[int, Turn]:
     if session is None or place.mode == "resend":
         return {}
     return _before(session.turns, place, session.head)
 
 
-def _before(found: dict[int, T], place: _Place, head: Head) -> dict[int, T]:
+def _before(found: Mapping[int, T], place: _Place, head: Head) -> Mapping[int, T]:
     """What is by number, of the turns that stay in front of the new one."""
     if place.inject_before >= head.next:
         return found
     return {number: value for number, value in found.items() if number < place.inject_before}
 
 
-def _session_tools(head: Head, marks: dict[int, Mark]) -> Said | None:
+def _session_tools(head: Head, marks: Mapping[int, Mark]) -> Said | None:
     """The session's tools, if there are calls of them in its history (rule S6)."""
     return head.tools if head.tools is not None and any(mark.calls for mark in marks.values()) else None
 
@@ -299,7 +299,7 @@ def _session_tools(head: Head, marks: dict[int, Mark]) -> Said | None:
 # ---------------------------------------------------------------- tool calls and their results
 
 
-def _open_calls(marks: dict[int, Mark], place: _Place) -> dict[str, str]:
+def _open_calls(marks: Mapping[int, Mark], place: _Place) -> dict[str, str]:
     last = marks.get(place.inject_before - 1)
     return dict(last.calls) if last and place.mode == "delta" else {}
 

@@ -446,7 +446,7 @@ class Memory:
         return replace(
             aligned.mark,
             reply=self._digests.of([*aligned.prefill, Message("assistant", parts)]),
-            tokens=turn_tokens(aligned, turn, answered.fitted.cut),
+            tokens=turn_tokens(aligned, turn, answered.fitted),
             incomplete=answered.incomplete,
             calls=tuple((part.id, part.name) for part in parts if isinstance(part, ToolCall)),
         )

@@ -6,7 +6,7 @@ Owners, ids, models, times, sizes and token counts stay readable: listing and ro
 
 import asyncio
 from base64 import b85decode, b85encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -106,7 +106,7 @@ class SealedStore:
             patch = replace(patch, context=self._seal_context(patch.context, key.tag))
         return await self._store.patch(key, patch)
 
-    async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
+    async def turns(self, key: SessionKey, *, first: int, count: int) -> Mapping[int, Turn]:
         return await self._open_turns(await self._store.turns(key, first=first, count=count), key.tag)
 
     async def head(self, key: SessionKey) -> Head | None:
@@ -235,7 +235,7 @@ class SealedStore:
         flat = [text.decode() for text in self._seal.open((b85decode(mark.calls[0][1]),), f"{tag}.calls")]
         return replace(mark, calls=tuple(zip(flat[::2], flat[1::2], strict=True)))
 
-    async def _open_turns(self, turns: dict[int, Turn], tag: str) -> dict[int, Turn]:
+    async def _open_turns(self, turns: Mapping[int, Turn], tag: str) -> Mapping[int, Turn]:
         sealed = {
             number: turn
             for number, turn in turns.items()
@@ -258,7 +258,7 @@ class SealedStore:
         )
 
 
-def _read(found: Session, known: Session | None) -> tuple[dict[int, Mark], dict[int, Turn]]:
+def _read(found: Session, known: Session | None) -> tuple[Mapping[int, Mark], Mapping[int, Turn]]:
     """What of a session was read now: the turns that are not known, and the last two turns' marks in any case."""
     marks, turns, end = found.marks, found.turns, found.head.next
     if known is None or found.memo is None or found.memo is not known.memo:

@@ -1,7 +1,7 @@
 """What a session is, and what a store of sessions promises. Rules S1 to S16 are in ARCHITECTURE.md."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal, Protocol, get_args
@@ -160,8 +160,8 @@ class Session(Struct, frozen=True, kw_only=True):
     """
 
     head: Head
-    marks: dict[int, Mark]
-    turns: dict[int, Turn]
+    marks: Mapping[int, Mark]
+    turns: Mapping[int, Turn]
     stamp: bytes = b""
     memo: Memo | None = None
 
@@ -372,7 +372,7 @@ class SessionStore(Protocol):
     async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
         """Set a turn's `unconfirmed` mark, if turn `number` is still the one that `token` appended."""
 
-    async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
+    async def turns(self, key: SessionKey, *, first: int, count: int) -> Mapping[int, Turn]:
         """Turns by number, from `first` on, for a reader; does not touch the session's life."""
 
     async def head(self, key: SessionKey) -> Head | None:

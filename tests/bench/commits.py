@@ -1,4 +1,4 @@
-"""Costs of a commit at turn 10 and at turn 1,000, and what a session takes in memory: `python tests/bench/commits.py`.
+"""Costs of a commit at turn 10 and at turn 1,000, of reads, and of a session in Redis: `python tests/bench/commits.py`.
 
 Runs at the two lengths are interleaved; between them the session is brought back to its length, unmeasured.
 """
@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
+from typing import Any
 from uuid import uuid4
 
 if __name__ == "__main__":
@@ -75,6 +76,42 @@ async def compare(name: str, store: SessionStore) -> None:
     sys.stdout.write(line)
 
 
+async def cpu(name: str, store: SessionStore) -> None:
+    """Microseconds of this process's CPU for a call, the best of nine rounds: reads of sessions of three lengths."""
+    sys.stdout.write(
+        f"\n| {name}, CPU of a call, microseconds | 20 turns | 200 | 1,000 |\n| --- | ---: | ---: | ---: |\n"
+    )
+    sessions = [await grown(store, SessionKey("acme", "", f"{name}-cpu-{n}"), n) for n in (20, 200, 1000)]
+    for what, read in (
+        ("the newest 20", {"turns": 20, "marks": False}),
+        ("the newest 200", {"turns": 200, "marks": False}),
+        ("all marks", {"turns": 0, "marks": True}),
+        ("ten in the middle", None),
+        ("the newest 200, all but one known", {"turns": 200, "marks": False, "known": True}),
+    ):
+        took = [await best(store, session, read) for session in sessions]
+        sys.stdout.write(f"| {what} | {' | '.join(f'{one:.0f}' for one in took)} |\n")
+
+
+async def best(store: SessionStore, session: Session, read: dict[str, Any] | None) -> float:
+    """The same of one call for one session."""
+    key, middle, took = session.head.key, session.head.next // 2, []
+    for _ in range(9):
+        known = None
+        if read is not None and read.get("known"):
+            known = await store.load(key, keep=0, **{**read, "known": None})
+            await store.append(key, replace(chat(), generation=session.head.generation))
+        rounds = 1 if known else 40
+        began = process_time()
+        for _ in range(rounds):
+            if read is None:
+                await store.turns(key, first=middle, count=10)
+            else:
+                await store.load(key, keep=0, **{**read, "known": known})
+        took.append((process_time() - began) / rounds * 1e6)
+    return min(took)
+
+
 async def memory(store: SessionStore, server: Process) -> None:
     """What sessions of 1, 10, 100 and 1,000 turns take in Redis, its index included."""
     sys.stdout.write(
@@ -100,10 +137,12 @@ async def main() -> None:
         folder = stack.enter_context(TemporaryDirectory())
         files = FileStore(f"{folder}/sessions")
         await compare("files", files)
-        await files.close()
         server = stack.enter_context(one())
         redis = RedisStore(connect(RedisSessions(url=server.url)), timeout=20.0)
         await compare("Redis", redis)
+        for name, store in (("files", files), ("Redis", redis)):
+            await cpu(name, store)
+        await files.close()
         await memory(redis, server)
         await redis.close()
 

@@ -167,7 +167,8 @@ class Turns:
 
     def stamp(self, number: int) -> bytes:
         """Names turn `number`, as long as it and those before it stay as they are in this file."""
-        (entry,) = self.span(number, number + 1)
+        block = self._holding(number, self.newest)
+        entry = block.entries[number - block.first]
         return self._log.salt + _REF.pack(*(self._flagged or NOWHERE)) + entry.place + entry.token.encode()
 
     def find(self, token: str, since: int, first: int) -> tuple[int, Entry] | None:

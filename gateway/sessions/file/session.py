@@ -86,7 +86,7 @@ class SessionFile:
 
     def news(self, known: Session, *, turns: int, marks: bool, keep: float) -> Session | None:
         """The same, where `known` covers it up to its last turn; None if that does not hold any more."""
-        if self.head is None or self.head.generation != known.head.generation:
+        if self.head is None:
             return None
         first, end, old = self.head.first, self.head.next, known.head.next
         if not first < old <= end or self._stamp(old - 1) != known.stamp:

@@ -1,5 +1,6 @@
 """What the scripts of the Redis store are given, and what they answer."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any
@@ -10,7 +11,7 @@ from msgspec.structs import force_setattr
 from gateway.conversation import Usage
 from gateway.sessions import codec
 from gateway.sessions.known import behind, covers
-from gateway.sessions.store import FORMAT, Append, Head, Memo, Reservation, Session, SessionKey, Totals
+from gateway.sessions.store import FORMAT, Append, Head, Mark, Memo, Reservation, Session, SessionKey, Totals, Turn
 
 _BUDGET = 1 << 20
 _LONGEST_TOKEN = 200
@@ -111,8 +112,9 @@ def read_session(reply: list[Any], window: Window, known: Session | None = None)
     """
     _, expires, fields, first_mark, marks, first_turn, turns, holds = reply
     head = _head(fields, expires)
-    read_marks = dict(enumerate(codec.decode_marks([data[_TIME + 1 + data[_TIME] :] for data in marks]), first_mark))
-    read_turns = dict(enumerate(codec.decode_turns(turns), first_turn))
+    decoded = codec.decode_marks([data[_TIME + 1 + data[_TIME] :] for data in marks])
+    read_marks: Mapping[int, Mark] = dict(enumerate(decoded, first_mark))
+    read_turns: Mapping[int, Turn] = dict(enumerate(codec.decode_turns(turns), first_turn))
     for turn, mark in zip(read_turns.values(), marks[first_turn - first_mark :], strict=True):
         force_setattr(turn, "at", int(mark[:_TIME]))
     memo: Memo | None = Memo()

@@ -7,7 +7,7 @@ has the fields that `load.lua` names, `t:<n>` for a turn, `d:<n>` for its mark a
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
 from typing import Any, Final, Literal, ParamSpec, TypeVar
@@ -97,7 +97,7 @@ class RedisStore:
         window = Window(turns=turns, below=below, marks=marks, keep=keep)
         return await self._within(self._read, key, window, known if known and window.is_in(known) else None)
 
-    async def turns(self, key: SessionKey, *, first: int, count: int) -> dict[int, Turn]:
+    async def turns(self, key: SessionKey, *, first: int, count: int) -> Mapping[int, Turn]:
         first = max(first, 1)
         session = await self._within(self._read, key, Window(turns=count, below=first + count))
         return session.turns if session is not None else {}
