@@ -258,6 +258,7 @@ def line(name: str, run: Run) -> str:
     """The run as a row of a table."""
     states = run.states()
     lost = run.lost()
+    oldest, newest = run.window()
     others = ", ".join(f"{count} {state}" for state, count in sorted(states.items()) if state not in ("new", "resumed"))
     if behind := run.counted["gateway_store_unreplicated_total"]:
         others = f"{others}, {behind} counted as unreplicated".removeprefix(", ")
@@ -267,7 +268,7 @@ def line(name: str, run: Run) -> str:
         others or "none",
         f"{run.longest() * 1000:.0f}",
         f"{run.beyond() * 1000:.0f}",
-        f"{len(lost)}" + (f" (of the last {run.window()[0] * 1000:.0f} ms)" if lost else ""),
+        f"{len(lost)}" + (f" (of {oldest - newest:.1f} s)" if lost else ""),
         str(len(run.doubled())),
         f"{run.recovery():.1f}",
     ]
