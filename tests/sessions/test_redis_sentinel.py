@@ -223,7 +223,8 @@ async def test_a_master_that_stood_still_and_comes_back_is_given_no_turn(trio: T
 
 
 async def test_a_master_that_is_the_master_no_more_is_left_before_it_knows(trio: Trio, open_store: Open) -> None:
-    store, old = sentinel_store(trio.url, open_store), master_of(trio)
+    others_first = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in reversed(trio.sentinels))
+    store, old = sentinel_store(f"redis://{others_first}/0", open_store), master_of(trio)
     await talk(store, "0")
     wait(lambda: replicated(trio))
     for sentinel in trio.sentinels:

@@ -77,8 +77,8 @@ def _sentinel(
     asking |= {"username": settings.sentinel_username or None, "password": settings.sentinel_password or None}
     sentinel = Sentinels(addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     pool = SentinelConnectionPool(settings.sentinel_master, sentinel, **options)  # type: ignore[no-untyped-call]
-    # Every sentinel may have to be asked before one answers, and then the master.
-    server = _server(settings, pool, settings.connect_timeout * (len(addresses) + 1), wait)
+    # A sentinel is connected to and asked, and then the master is connected to.
+    server = _server(settings, pool, settings.connect_timeout * 3, wait)
     sentinel.moved = server.lanes.leave
 
     async def release() -> None:
