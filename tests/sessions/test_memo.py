@@ -87,11 +87,13 @@ def test_a_request_that_began_earlier_is_told_no_later_turn() -> None:
     assert b"question 2" not in fitted("anthropic", target, early).body
 
 
-def test_the_history_of_one_dialect_is_put_together_once() -> None:
+@pytest.mark.parametrize("provider", NAMES)
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_history_is_put_together_once_translated_or_not(provider: str, count: int) -> None:
     memo = Memo()
-    target = Target(provider="up", credential="up-1", model=MODELS["openai_chat"], dialect="openai_chat")
-    fitted("openai_chat", target, session_of("openai_chat", "openai_chat", 2, memo))
+    target = Target(provider="up", credential="up-1", model=MODELS[provider], dialect=provider)
+    fitted("openai_chat", target, session_of("openai_chat", provider, count, memo))
     told = memo.value
-    fitted("openai_chat", target, session_of("openai_chat", "openai_chat", 2, memo))
+    fitted("openai_chat", target, session_of("openai_chat", provider, count, memo))
     assert told is not None
     assert memo.value is told
