@@ -137,8 +137,9 @@ class Fitting:
 class _Told(NamedTuple):
     """Turns `numbers` as a target is told them, in `amount` messages, counted as `tokens`.
 
-    `how`: in which dialect, to whom, and whether the messages are one piece of bytes. They stay so for as long as the
-    turns do.
+    `how`: in which dialect, to whom, and whether the messages are one piece of bytes, as long as they are `plain`: a
+    message with a mark of a signature in it, if only as a text, is looked at on its own. They stay so for as long as
+    the turns do.
     """
 
     how: tuple[str, Origin, bool]
@@ -146,6 +147,7 @@ class _Told(NamedTuple):
     messages: tuple[bytes, ...]
     amount: int
     tokens: int
+    plain: bool = True
 
     def goes_on(self, numbers: range, how: tuple[str, Origin, bool]) -> bool:
         """Whether these turns, so told, begin with those."""
@@ -162,8 +164,9 @@ class _Told(NamedTuple):
             new = [message for number in rest for message in _turn(aligned, number, provider, origin)]
         messages = (*self.messages, *new)
         tokens = self.tokens + sum([aligned.marks[number].tokens for number in rest])
-        messages = (b",".join(messages),) if joined and messages else messages
-        return _Told(self.how, numbers, messages, self.amount + len(new), tokens)
+        plain = self.plain and SIGNATURE_MARK not in b"".join(new)
+        messages = (b",".join(messages),) if joined and plain and messages else messages
+        return _Told(self.how, numbers, messages, self.amount + len(new), tokens, plain)
 
 
 def _as_it_was(aligned: Aligned, numbers: range, dialect: str, origin: Origin) -> list[bytes] | None:
