@@ -117,90 +117,82 @@ class Fitting:
         return provider.encode_prompt(prompt, target.origin, history)
 
     def _told(self, aligned: Aligned, numbers: range, target: Target) -> "_Told":
-        """What a target is told of these turns."""
-        provider, origin, marks = DIALECTS[target.dialect], target.origin, aligned.marks
-        if (told := _as_it_was(aligned, numbers, provider, origin, joined=provider is self._client)) is not None:
+        """What a target is told of these turns. What it was told before is not made anew."""
+        provider, origin = DIALECTS[target.dialect], target.origin
+        joined = provider is self._client and provider.JOINABLE
+        # Whether the last one's calls are answered, the request says.
+        settled = numbers[:-1] if numbers and aligned.marks[numbers[-1]].calls else numbers
+        memo = aligned.memo or Memo()
+        told = memo.value
+        if not isinstance(told, _Told) or not told.goes_on(settled, (provider.NAME, origin, joined)):
+            told = _Told((provider.NAME, origin, joined), numbers[:0], (), 0, 0)
+        told = memo.value = told.on(settled, aligned, provider)
+        told = told.on(numbers, aligned, provider)
+        if not aligned.preamble:
             return told
-        history: list[bytes] = []
-        if aligned.preamble:
-            history += render(aligned.preamble, provider, origin)
-        called: Mapping[str, str] = _calls_before(marks, numbers[0]) if numbers else {}
-        for number in numbers:
-            turn, calls = aligned.turns[number], marks[number].calls
-            history += render(turn.question, provider, origin, called)
-            history += render(turn.reply, provider, origin)
-            if calls:
-                history += self._unanswered(aligned, number, provider, origin)
-            called = dict(calls) if calls else {}
-        tokens = sum([marks[number].tokens for number in numbers])
-        return _Told(origin, False, numbers, tuple(history), len(history), tokens)  # noqa: FBT003 - each on its own
-
-    @staticmethod
-    def _unanswered(aligned: Aligned, number: int, provider: Dialect, target: Origin) -> Iterable[bytes]:
-        """Results for calls of turn `number` that nobody answered, so that no provider refuses the history."""
-        results = [
-            ToolResult(call_id=i, name=n, content=(Text(text=UNANSWERED),), is_error=True)
-            for i, n in _open_calls(aligned, number)
-        ]
-        if not results:
-            return ()
-        return provider.encode_messages([Message("user", tuple(results))], target).messages
+        preamble = tuple(render(aligned.preamble, provider, origin))
+        return told._replace(messages=(*preamble, *told.messages), amount=len(preamble) + told.amount)
 
 
 class _Told(NamedTuple):
     """Turns `numbers` as a target is told them, in `amount` messages, counted as `tokens`.
 
-    With `joined` the messages are one piece of bytes. They stay so for as long as the turns do.
+    `how`: in which dialect, to whom, and whether the messages are one piece of bytes, as long as they are `plain`: a
+    message with a mark of a signature in it, if only as a text, is looked at on its own. They stay so for as long as
+    the turns do.
     """
 
-    origin: Origin
-    joined: bool
+    how: tuple[str, Origin, bool]
     numbers: range
     messages: tuple[bytes, ...]
     amount: int
     tokens: int
+    plain: bool = True
+
+    def goes_on(self, numbers: range, how: tuple[str, Origin, bool]) -> bool:
+        """Whether these turns, so told, begin with those."""
+        return self.how == how and self.numbers.start == numbers.start and self.numbers.stop <= numbers.stop
+
+    def on(self, numbers: range, aligned: Aligned, provider: Dialect) -> "_Told":
+        """The same up to the end of `numbers`."""
+        rest = numbers[len(self.numbers) :]
+        if not rest:
+            return self
+        _, origin, joined = self.how
+        new = _as_it_was(aligned, rest, provider.NAME, origin)
+        if new is None:
+            new = [message for number in rest for message in _turn(aligned, number, provider, origin)]
+        messages = (*self.messages, *new)
+        tokens = self.tokens + sum([aligned.marks[number].tokens for number in rest])
+        plain = self.plain and SIGNATURE_MARK not in b"".join(new)
+        messages = (b",".join(messages),) if joined and plain and messages else messages
+        return _Told(self.how, numbers, messages, self.amount + len(new), tokens, plain)
 
 
-def _as_it_was(aligned: Aligned, numbers: range, provider: Dialect, origin: Origin, *, joined: bool) -> _Told | None:
-    """The history as one dialect and one target said it; None if a part of it must be looked at on its own.
-
-    With `joined`, all that was told before is one piece of bytes.
-    """
-    preamble = aligned.preamble.messages if aligned.preamble else ()
-    if aligned.preamble and (aligned.preamble.dialect != provider.NAME or SIGNATURE_MARK in b"".join(preamble)):
-        return None
-    memo = aligned.memo or Memo()
-    told = memo.value
-    joined = joined and provider.JOINABLE
-    if (
-        not isinstance(told, _Told)
-        or (told.origin, told.joined, told.numbers.start) != (origin, joined, numbers.start)
-        or told.numbers.stop > numbers.stop
-    ):
-        told = _Told(origin, joined, numbers[:0], (), 0, 0)
-    new: list[bytes] = []
-    tokens = told.tokens
-    for number in numbers[len(told.numbers) :]:
+def _as_it_was(aligned: Aligned, numbers: range, dialect: str, origin: Origin) -> list[bytes] | None:
+    """Turns as one dialect and one target said them; None if one of them must be looked at on its own."""
+    said: list[bytes] = []
+    for number in numbers:
         turn = aligned.turns[number]
         question, reply = turn.question, turn.reply
-        if question.dialect != provider.NAME or reply.dialect != provider.NAME or reply.origin not in (None, origin):
+        if question.dialect != dialect or reply.dialect != dialect or reply.origin not in (None, origin):
             return None
         if aligned.marks[number].calls and _open_calls(aligned, number):
             return None
-        new += question.messages
-        new += reply.messages
-        tokens += aligned.marks[number].tokens
-    if new:
-        if SIGNATURE_MARK in b"".join(new):
-            return None
-        messages = (*told.messages, *new)
-        messages = (b",".join(messages),) if joined else messages
-        told = _Told(origin, joined, numbers, messages, told.amount + len(new), tokens)
-        if not aligned.marks[numbers[-1]].calls:  # else it depends on the request whether they are answered
-            memo.value = told
-    if not preamble:
-        return told
-    return told._replace(messages=(*preamble, *told.messages), amount=len(preamble) + told.amount)
+        said += question.messages
+        said += reply.messages
+    return None if SIGNATURE_MARK in b"".join(said) else said
+
+
+def _turn(aligned: Aligned, number: int, provider: Dialect, origin: Origin) -> Iterable[bytes]:
+    """The messages of one turn for a target, with results for its calls that nobody answered."""
+    turn, before = aligned.turns[number], aligned.marks.get(number - 1)
+    yield from render(turn.question, provider, origin, dict(before.calls) if before and before.calls else {})
+    yield from render(turn.reply, provider, origin)
+    if unanswered := _open_calls(aligned, number):
+        content = (Text(text=UNANSWERED),)
+        results = [ToolResult(call_id=id, name=name, content=content, is_error=True) for id, name in unanswered]
+        yield from provider.encode_messages([Message("user", tuple(results))], origin).messages
 
 
 def _open_calls(aligned: Aligned, number: int) -> list[tuple[str, str]]:
@@ -249,11 +241,6 @@ def _named(result: ToolResult, waiting: dict[str, str]) -> ToolResult:
     id = result.call_id or next((call for call, name in waiting.items() if name == result.name), "")
     name = waiting.pop(id, "")
     return replace(result, call_id=id, name=result.name or name)
-
-
-def _calls_before(marks: Mapping[int, Mark], number: int) -> dict[str, str]:
-    before = marks.get(number - 1)
-    return dict(before.calls) if before else {}
 
 
 def _system(aligned: Aligned, provider: Dialect) -> tuple[bytes, ...] | None:

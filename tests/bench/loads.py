@@ -20,7 +20,7 @@ class Load:
     """One kind of request.
 
     `size`: bytes of the message. `gap`: milliseconds between the events of a stream. `store`: what the gateway keeps
-    sessions in; with `redis-first` it remembers none of them, so that each turn is the first that it serves of its
+    sessions in; with `-first` it remembers none of them, so that each turn is the first that it serves of its
     session. `turns`: the history that each session has before; the sessions are a `pool`, used in turn.
     `affinity`: requests carry an id for that alone. `shape`: a closed loop; once on each of 100 connections; or an
     open loop at half of the rate that a closed one reached.
@@ -76,7 +76,7 @@ class Load:
 def session(store: str, turns: int, pool: int, *, start: int = 0, events: int = 0) -> Load:
     """A turn of sessions with so many turns of history; with `start`, they have so few and grow to as many more."""
     name = f"session-{store}-{turns}" + ("-streamed" if events else "")
-    met = "each met for the first time, " if store == "redis-first" else ""
+    met = "each met for the first time, " if store.endswith("-first") else ""
     about = f"a {'streamed ' if events else ''}turn of a session in {store.partition('-')[0]}, {met}"
     about += f"{'about ' if start else ''}{turns} turns of history"
     return Load(name, about, store=store, turns=start or turns, pool=pool, events=events)
@@ -94,9 +94,11 @@ LOADS = (
     Load("translated-20", "20 events, Anthropic's dialect to OpenAI's", how=TRANSLATED, events=20),
     Load("affinity", "whole, with a header for affinity only", affinity=True, pool=1000),
     Load("half", "whole, at half of the rate that 64 connections reached; latency above the mock's own", shape=HALF),
-    session("file", 2, 2000),
-    session("file", 20, 2000),
-    session("file", 200, 400),
+    session("file", 20, 400, start=9),
+    session("file", 200, 48, start=160),
+    session("file-first", 2, 2000),
+    session("file-first", 20, 2000),
+    session("file-first", 200, 400),
     Load("whole-redis", "whole, no session, sessions kept in redis", store="redis"),
     session("redis", 20, 400, start=9),
     session("redis", 200, 48, start=160),

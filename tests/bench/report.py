@@ -156,6 +156,10 @@ def bars(results: Results) -> list[Bar]:
         Bar("translated, CPU, to the same dialect", to_own("translated", "whole"), 1.5, 1.2),
         Bar("session on Redis, 20 turns, CPU, to none", to_own("session-redis-20", "whole-redis"), 2.0, 1.6),
         Bar("session on Redis, 200 turns (100 KB), to none", to_own("session-redis-200", "whole-redis"), 6, 4),
+        Bar(
+            "20 turns, met for the first time by this worker", to_own("session-redis-first-20", "whole-redis"), 2.0, 1.6
+        ),
+        Bar("200 turns, met for the first time", to_own("session-redis-first-200", "whole-redis"), 6, 4),
         Bar("resident after load", results.start(US, "busy"), 90, 60, "{:.0f} MiB"),
         Bar("cold start to the first answer", results.start(US, "cold"), 1.2, 0.6, "{:.2f} s"),
         Bar("p99 at half of the maximum rate, above the mock's own", results.of(US, "half", "p99"), 5, 2, "{:.2f} ms"),

@@ -36,6 +36,8 @@ ALL = [load.name for load in LOADS]
 STREAMS = 100
 """Connections of a load that runs once."""
 MOST = 64
+SETTLED = 3.0
+"""Seconds after the last load, until what a program gives back is given back."""
 WARM, WARM_TRIES = 2000, 5
 """Requests before the first measurement, for each second of one; the most times that they are asked for."""
 
@@ -119,6 +121,7 @@ def measure(contestant: Contestant, provider: int, args: argparse.Namespace, tur
             for load in loads:
                 if (load.store or "file") == store:
                     yield from samples(place, load, args, turn)
+            time.sleep(SETTLED)
             yield Start(contestant.name, store, turn, cold, idle / 2**20, resident(place.pid) / 2**20)
 
 

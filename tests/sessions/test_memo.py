@@ -1,10 +1,12 @@
 """What went up of a session before is put together once, and comes to what it comes to without."""
 
+import json
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
-from gateway.conversation import Message, Origin, Said, Text, ToolCall, ToolResult
+from gateway.conversation import SIGNATURE_MARK, Message, Origin, Said, Text, ToolCall, ToolResult
 from gateway.dialects.dialect import Request
 from gateway.dialects.registry import DIALECTS
 from gateway.routing.table import Target
@@ -87,11 +89,29 @@ def test_a_request_that_began_earlier_is_told_no_later_turn() -> None:
     assert b"question 2" not in fitted("anthropic", target, early).body
 
 
-def test_the_history_of_one_dialect_is_put_together_once() -> None:
+@pytest.mark.parametrize("provider", NAMES)
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_history_is_put_together_once_translated_or_not(provider: str, count: int) -> None:
     memo = Memo()
-    target = Target(provider="up", credential="up-1", model=MODELS["openai_chat"], dialect="openai_chat")
-    fitted("openai_chat", target, session_of("openai_chat", "openai_chat", 2, memo))
+    target = Target(provider="up", credential="up-1", model=MODELS[provider], dialect=provider)
+    fitted("openai_chat", target, session_of("openai_chat", provider, count, memo))
     told = memo.value
-    fitted("openai_chat", target, session_of("openai_chat", "openai_chat", 2, memo))
+    fitted("openai_chat", target, session_of("openai_chat", provider, count, memo))
     assert told is not None
     assert memo.value is told
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mark_of_a_signature_in_a_text_stays_a_text(name: str) -> None:
+    memo, marked = Memo(), "I read " + SIGNATURE_MARK.decode() + " somewhere"
+    target = Target(provider="up", credential="up-1", model=MODELS[name], dialect=name)
+    question = DIALECTS[name].encode_messages([Message("user", (Text(marked),))], target.origin).messages
+    for count in (1, 2, 3, 4, 5):
+        session = session_of(name, name, count, memo)
+        turns = dict(session.turns)
+        if count >= 2:
+            turns[2] = replace(turns[2], question=Said(name, question))
+        body = json.loads(fitted(name, target, replace(session, turns=turns)).body)
+        said = next(body[member] for member in ("messages", "contents", "input") if member in body)
+        assert len(said) == 2 * count + 1 + (count >= 3)  # nobody answered the call of the third turn
+        assert (marked in json.dumps(said)) == (count >= 2)

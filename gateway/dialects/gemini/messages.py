@@ -42,22 +42,34 @@ _NOT_CARRIED = {"videoMetadata", "mediaResolution", "mediaProcessing", "speechMe
 _MARK = SIGNATURE_MARK.decode()
 
 
+class _Content(msgspec.Struct):
+    role: str | None = None
+    parts: list[Raw] | None = None
+
+
+_CONTENT = msgspec.json.Decoder(_Content)
+
+
 def contents(raw: Raw | bytes) -> tuple[bytes, ...]:
     """The contents member as a list of messages, neighbours of the model joined.
 
     A lone content, a part or a string counts as a list of one. Google's own chat keeps a streamed reply as one content
     for each of its events; together they are the one message that the model said.
     """
-    whole = [_content_object(item) for item in items(raw, "contents")]
     joined: list[bytes] = []
     model = False
-    for item in whole:
-        last, model = model, b"model" in item and _role(members(item, "contents"), "contents") == "assistant"
+    for item in separate(raw):
+        last, model = model, b"model" in item and _opened(item, "contents")[0] == "assistant"
         if last and model:
             joined[-1] = _join(joined[-1], item)
         else:
             joined.append(item)
     return tuple(joined)
+
+
+def separate(raw: Raw | bytes) -> list[bytes]:
+    """The contents member as a list of contents, as they were sent."""
+    return [_content_object(item) for item in items(raw, "contents")]
 
 
 def _content_object(raw: Raw) -> bytes:
@@ -66,15 +78,24 @@ def _content_object(raw: Raw) -> bytes:
 
 
 def _join(first: bytes, second: bytes) -> bytes:
-    parts = [part for item in (first, second) for part in _parts(members(item, "contents"), "contents")]
+    parts = [part for item in (first, second) for part in _opened(item, "contents")[1]]
     return ENCODER.encode({"role": "model", "parts": parts})
 
 
-def _role(found: dict[str, Raw], where: str) -> Role:
-    name = text(found, "role", where)
-    if name not in _ROLES:
+def _opened(raw: Raw | bytes, where: str) -> tuple[Role, list[Raw]]:
+    """Who speaks, and the parts."""
+    try:
+        content = _CONTENT.decode(raw)
+        name, parts = content.role or "", content.parts
+    except BROKEN:  # or as the API takes it, too
+        parts = None
+    if parts is None:
+        found = members(raw, where)
+        name, parts = text(found, "role", where), _parts(found, where)
+    role = _ROLES.get(name)
+    if role is None:
         raise invalid(f"{where}.role", "`user` or `model`")
-    return _ROLES[name]
+    return role, parts
 
 
 def _parts(found: dict[str, Raw], where: str) -> list[Raw]:
@@ -113,9 +134,8 @@ def _continues(last: Message, message: Message) -> bool:
 
 
 def _message(raw: bytes, where: str, origin: Origin | None, lost: set[str]) -> Message:
-    found = members(raw, where)
-    role = _role(found, where)
-    parts = [decode_part(part, f"{where}.parts[{i}]", origin, lost) for i, part in enumerate(_parts(found, where))]
+    role, raws = _opened(raw, where)
+    parts = [decode_part(part, f"{where}.parts[{i}]", origin, lost) for i, part in enumerate(raws)]
     ordered = [part for part in parts if part is not None]
     if role == "user":
         ordered.sort(key=lambda part: not isinstance(part, ToolResult))
@@ -140,6 +160,13 @@ def fold(parts: Sequence[AnyPart]) -> tuple[AnyPart, ...]:
 def decode_part(raw: Raw | bytes, where: str, origin: Origin | None, lost: set[str]) -> AnyPart | None:
     """One part; None where it says nothing."""
     found = members(raw, where)
+    if len(found) == 1 and "text" in found:
+        words = text(found, "text", where)
+        return Text(words) if words else None
+    return _part(found, where, origin, lost)
+
+
+def _part(found: dict[str, Raw], where: str, origin: Origin | None, lost: set[str]) -> AnyPart | None:
     if not _NOT_CARRIED.isdisjoint(found):
         lost.update(f"contents.parts.{name}" for name in _NOT_CARRIED & found.keys())
     signature = _signature(text(found, "thoughtSignature", where), origin)

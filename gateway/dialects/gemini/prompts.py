@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from gateway.conversation import SIGNATURE_MARK, Origin, Prompt
 from gateway.dialects.dialect import Encoded, Request, Spoken
-from gateway.dialects.gemini.messages import BYPASS, contents, decode_system, encode_system, read_messages
+from gateway.dialects.gemini.messages import BYPASS, contents, decode_system, encode_system, read_messages, separate
 from gateway.dialects.gemini.settings import decode_settings, encode_settings
 from gateway.dialects.gemini.tools import decode_tool_config, encode_tool_choice, encode_tools, read_tools
 from gateway.dialects.gemini.wire import (
@@ -151,7 +151,7 @@ def decode_prompt(request: Request) -> Prompt:
     return Prompt(
         model=request.model,
         stream=request.stream,
-        messages=read_messages(contents(request.fields["contents"]), None, lost),
+        messages=read_messages(separate(request.fields["contents"]), None, lost),
         system=() if system is None else decode_system((bytes(system),)),
         tools=() if tools is None else read_tools(bytes(tools), lost),
         tool_choice=None if config is None else decode_tool_config(config, lost),

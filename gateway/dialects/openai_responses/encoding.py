@@ -111,9 +111,9 @@ class ResponsesEncoder:
         members = error_members(error)
         problem = {name: members[name] for name in ("code", "message", "param")}
         self._response |= {
-            "status": json("failed"),
-            "error": json({"code": failed_code(error), "message": error.message}),
-            "output": json(self._done_items()),
+            "status": "failed",
+            "error": {"code": failed_code(error), "message": error.message},
+            "output": self._done_items(),
             "usage": encode_usage(self._usage),
         }
         return self._event("error", **problem, error=members) + self._event("response.failed", response=self._response)
@@ -145,7 +145,7 @@ class ResponsesEncoder:
             return b""
         self._begun = True
         if model:
-            self._response["model"] = json(model)
+            self._response["model"] = model
         created = self._event("response.created", response=self._response)
         return created + self._event("response.in_progress", response=self._response)
 
@@ -155,9 +155,9 @@ class ResponsesEncoder:
         self._open = {}
         frames.append(self._close_message(status))
         self._response |= {
-            "status": json(status),
-            "incomplete_details": json(incomplete),
-            "output": json(self._done_items()),
+            "status": status,
+            "incomplete_details": incomplete,
+            "output": self._done_items(),
             "usage": encode_usage(self._usage),
         }
         frames.append(self._event(f"response.{status}", response=self._response))

@@ -1,5 +1,7 @@
 """What a reply to a client is made of, whole or streamed: its items, and the response object around them."""
 
+from typing import Any
+
 from msgspec import Raw
 
 from gateway.conversation import Image, Reasoning, Signature, Stop, Text, ToolCall, Usage
@@ -22,30 +24,32 @@ _ECHOED = {
     }.items()
 }  # fmt: skip
 _OURS = {"completed_at", "background", "error", "incomplete_details", "model", "output", "usage", "text"}
+_PLAIN: dict[str, object] = {"format": {"type": "text"}}
 _AUTO = Raw(b'"auto"')
 _ASKED = _ECHOED.keys() - _OURS
 
 
-def response_object(head: ReplyHead) -> dict[str, Raw]:
+def response_object(head: ReplyHead) -> dict[str, Any]:
     """The response object before anything is said: the request's parameters as the vendor echoes them."""
     fields = head.request.fields
-    response = {
-        "id": json(f"resp_{head.id}"),
-        "object": Raw(b'"response"'),
-        "created_at": json(head.created),
-        "status": Raw(b'"in_progress"'),
-    } | _ECHOED
-    for name, asked in fields.items():
-        if name in _ASKED and present(asked):
-            response[name] = asked
+    response: dict[str, Any] = {
+        "id": f"resp_{head.id}",
+        "object": "response",
+        "created_at": head.created,
+        "status": "in_progress",
+        **_ECHOED,
+        **{name: asked for name, asked in fields.items() if name in _ASKED and present(asked)},
+    }
     if response["service_tier"] == _AUTO:
         response["service_tier"] = _ECHOED["service_tier"]
-    response |= {"model": json(head.request.model), "output": Raw(b"[]"), "text": _text(fields.get("text"))}
-    response["tools"] = _tools(response["tools"])
+    response["model"], response["output"] = head.request.model, []
+    response["text"] = _text(fields["text"]) if "text" in fields else _PLAIN
+    if "tools" in fields:
+        response["tools"] = _tools(response["tools"])
     conversation = fields.get("conversation")
     if conversation is not None and present(conversation):
         by_id = is_text(conversation)
-        response["conversation"] = json({"id": conversation}) if by_id else conversation
+        response["conversation"] = {"id": conversation} if by_id else conversation
     return response
 
 
@@ -64,11 +68,10 @@ def _is_function(tool: object) -> bool:
     return isinstance(tool, dict) and tool.get("type") == "function"
 
 
-def _text(text: Raw | None) -> Raw:
-    plain: dict[str, object] = {"format": {"type": "text"}}
-    if text is None or not present(text):
-        return json(plain)
-    return text if b'"format"' in bytes(text) else json(plain | ANYTHING.decode(text))
+def _text(text: Raw) -> object:
+    if not present(text):
+        return _PLAIN
+    return text if b'"format"' in bytes(text) else _PLAIN | ANYTHING.decode(text)
 
 
 def ending(stop: Stop | None, *, refused: bool) -> tuple[str, dict[str, str] | None]:
@@ -84,19 +87,17 @@ def ending(stop: Stop | None, *, refused: bool) -> tuple[str, dict[str, str] | N
             return "completed", None
 
 
-def encode_usage(usage: Usage | None) -> Raw:
+def encode_usage(usage: Usage | None) -> dict[str, object] | None:
     """Token counts."""
     if usage is None:
-        return Raw(b"null")
-    return json(
-        {
-            "input_tokens": usage.input,
-            "input_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write},
-            "output_tokens": usage.output,
-            "output_tokens_details": {"reasoning_tokens": usage.reasoning},
-            "total_tokens": usage.input + usage.output,
-        }
-    )
+        return None
+    return {
+        "input_tokens": usage.input,
+        "input_tokens_details": {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write},
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.input + usage.output,
+    }
 
 
 class Maker:

@@ -128,13 +128,11 @@ def encode_reply(reply: Reply, head: ReplyHead) -> bytes:
     """A whole reply for a client."""
     refused = any(isinstance(part, Refusal) for part in reply.parts)
     status, incomplete = ending(reply.stop, refused=refused)
-    response = response_object(head) | {
-        "status": json(status),
-        "incomplete_details": json(incomplete),
-        "model": json(reply.model or head.request.model),
-        "output": json(_Output(Maker(head, known_tools(head.request.fields.get("tools")))).of(reply.parts, status)),
-        "usage": encode_usage(reply.usage),
-    }
+    response = response_object(head)
+    response["status"], response["incomplete_details"] = status, incomplete
+    response["model"] = reply.model or head.request.model
+    response["output"] = _Output(Maker(head, known_tools(head.request.fields.get("tools")))).of(reply.parts, status)
+    response["usage"] = encode_usage(reply.usage)
     return dump(response)
 
 

@@ -120,8 +120,9 @@ def read_session(reply: list[Any], window: Window, known: Session | None = None)
     memo: Memo | None = Memo()
     if known is not None and holds:
         memo, lowest = known.memo, max(head.first, head.next - window.turns)
+        kept = head.first if window.marks else max(head.first, min(lowest, head.next - 2))
         read_turns = behind(known.turns, lowest, read_turns)
-        read_marks = behind(known.marks, head.first if window.marks else min(lowest, head.next - 2), read_marks)
+        read_marks = behind(known.marks, kept, read_marks)
     stamp = b""
     if marks and first_mark + len(marks) == head.next:
         stamp = marks[-1][: _TIME + 1 + marks[-1][_TIME]]
