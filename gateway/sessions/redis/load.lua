@@ -92,9 +92,14 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local expires = redis.call('PEXPIRETIME', key)
 if expires < now + keep then
-  expires = now + keep
-  redis.call('PEXPIREAT', key, string.format('%.0f', expires))
-  redis.call('HSET', key, 'hold', string.format('%.0f', expires))
+  local later = string.format('%.0f', now + keep)
+  local done = redis.pcall('PEXPIREAT', key, later)
+  if done == 1 then
+    redis.call('HSET', key, 'hold', later)
+    expires = now + keep
+  elseif string.sub(done.err, 1, 10) ~= 'NOREPLICAS' then -- a master that takes no writes is still read
+    return done
+  end
 end
 
 return {now, expires, head, marks_from, fetch('d:', marks_from, marks_to), from, fetch('t:', from, top), known > 0 and 1 or 0}
