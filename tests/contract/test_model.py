@@ -11,8 +11,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from msgspec import Struct
 
 from gateway.errors import SessionChanged, SessionGone, StoreError
+from gateway.sessions.making import fork_of
 from gateway.sessions.store import Append, Appended, Pin, Session, SessionKey
-from tests.contract.making import KEY, World, after, load
+from tests.contract.making import KEY, World, after, load, loaded
 
 T = TypeVar("T")
 Worlds = Callable[[], AbstractAsyncContextManager[World]]
@@ -44,7 +45,9 @@ class MemoryModel:
         number = append.replace_from or max(self.turns, default=0) + 1
         text = append.turn.question.messages[0].decode().strip('"')
         self.turns[number] = (text, append.mark.fresh, append.token, False)
-        while len(self.turns) > append.limits.max_turns and (cuts := [n for n in self.turns if self.turns[n][1]][1:]):
+        while len(self.turns) > append.limits.max_turns and (
+            cuts := [n for n, (_, fresh, _, _) in self.turns.items() if fresh and n > min(self.turns)]
+        ):
             self.turns = {n: turn for n, turn in self.turns.items() if n >= cuts[0]}
         if self.pin == append.pin_was and (append.pin or append.drop_pin):
             self.pin = append.pin
@@ -194,6 +197,22 @@ class Stores(RuleBasedStateMachine):
         self.models[key].deleted = True
         self.keys[slot] = SessionKey(f"owner {len(self.models)}", "", KEY.id)
         self.models[self.keys[slot]] = MemoryModel()
+
+    @rule(slot=slot, store=store, back=st.sampled_from([0, 1, 3]))
+    def fork(self, slot: int, store: int, back: int) -> None:
+        """A session of its own goes on where another one stands, or stood."""
+        key, other = self.keys[slot], SessionKey(f"fork {len(self.models)}", "", KEY.id)
+        session, model = self.run(load(self.stores[store], key)), MemoryModel()
+        if session is None or session.head.next - 1 - back < session.head.first:
+            return
+        last = session.head.next - 1 - back
+        forked = fork_of(session, other, last, now=session.head.updated, ttl=1e6)
+        assert self.run(self.stores[store].write(other, forked))
+        copied = {n: turn for n, turn in self.models[key].turns.items() if n <= last}
+        model.turns = {n: (text, fresh, "", flag) for n, (text, fresh, _, flag) in copied.items()}
+        model.pin, model.appends = self.models[key].pin, len(copied)
+        model.generation = self.run(loaded(self.stores[store], other)).head.generation
+        self.keys[slot], self.models[other] = other, model
 
     @rule(origin=origin, store=store)
     def expire(self, origin: int | Seen, store: int) -> None:
