@@ -80,6 +80,7 @@ async def recorded(operator: Operator) -> dict[str, Any]:
     """The conversation: by route, what was asked and what was answered."""
     for session, model, text in _BEFORE:
         await operator.chat(session, text, model=model)
+        await asyncio.sleep(0.002)  # the last uses are listed by the millisecond
     found: dict[str, Any] = {}
     exported = ""
     for step in STEPS:
