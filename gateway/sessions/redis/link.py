@@ -95,6 +95,8 @@ def unavailable(exc: BaseException) -> StoreUnavailable:
             message = "The session store did not answer in time."
         case AuthenticationError() | NoPermissionError():
             message = "The session store refuses the gateway's credentials."
+        case ResponseError() if "unauthenticated" in str(exc):  # a command longer than strangers may send
+            message = "The session store refuses the gateway's credentials."
         case MasterNotFoundError():
             message = "Sentinel names no master of the session store."
         case ReadOnlyError() | BusyLoadingError() | ClusterDownError():
