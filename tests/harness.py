@@ -26,6 +26,20 @@ models:
     targets: [{provider: chat, model: up-chat}, {provider: claude, model: up-claude, priority: 1}]
 """
 
+EVERY_KIND = """
+providers:
+  chat: {kind: openai, base_url: "http://chat/v1", keys: [k-chat]}
+  claude: {kind: anthropic, base_url: "http://claude", keys: [k-claude]}
+  responses: {kind: openai-responses, base_url: "http://responses/v1", keys: [k-resp]}
+  google: {kind: gemini, base_url: "http://google", keys: [k-google]}
+models:
+  m-chat: {targets: [{provider: chat, model: up-chat}]}
+  m-claude: {targets: [{provider: claude, model: up-claude}]}
+  m-responses: {targets: [{provider: responses, model: up-responses}]}
+  m-google: {targets: [{provider: google, model: up-gemini}]}
+"""
+"""A provider of each kind, and a model at each."""
+
 
 class Switchboard(httpx.AsyncBaseTransport):
     """Sends each request to the provider of its host."""

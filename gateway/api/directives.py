@@ -28,7 +28,6 @@ AGENT_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "thread
 _AGENTS = frozenset(AGENT_HEADERS)
 
 _FIELDS = ("prompt_cache_key", "conversation", "metadata", "client_metadata")
-_SAID = frozenset(_FIELDS)
 _SUB_AGENT = "x-claude-code-agent-id"
 """A sub-agent of Claude Code has its session's id and a prompt of its own."""
 
@@ -143,10 +142,10 @@ def is_agent(headers: Mapping[str, str]) -> bool:
 
 
 def _signal(headers: Mapping[str, str], fields: Mapping[str, Raw]) -> str:
-    for name in AGENT_HEADERS if is_agent(headers) else ():
+    for name in AGENT_HEADERS:
         if value := headers.get(name):
             return f"{value[:256]}\0{headers.get(_SUB_AGENT, '')[:256]}"
-    for name in () if _SAID.isdisjoint(fields) else _FIELDS:
+    for name in _FIELDS:
         if name in fields and (value := _field(name, fields[name])):
             return value[:256]
     return ""

@@ -159,12 +159,12 @@ class _Told(NamedTuple):
         if not rest:
             return self
         _, origin, joined = self.how
-        new = _as_it_was(aligned, rest, provider.NAME, origin)
+        new, plain = _as_it_was(aligned, rest, provider.NAME, origin), self.plain
         if new is None:
             new = [message for number in rest for message in _turn(aligned, number, provider, origin)]
+            plain = plain and SIGNATURE_MARK not in b"".join(new)
         messages = (*self.messages, *new)
         tokens = self.tokens + sum([aligned.marks[number].tokens for number in rest])
-        plain = self.plain and SIGNATURE_MARK not in b"".join(new)
         messages = (b",".join(messages),) if joined and plain and messages else messages
         return _Told(self.how, numbers, messages, self.amount + len(new), tokens, plain)
 

@@ -7,22 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Harness
+from tests.harness import EVERY_KIND, Harness
 
 Start = Callable[..., AbstractAsyncContextManager[Harness]]
 
-CONFIG = """
-providers:
-  chat: {kind: openai, base_url: "http://chat/v1", keys: [k-chat]}
-  claude: {kind: anthropic, base_url: "http://claude", keys: [k-claude]}
-  responses: {kind: openai-responses, base_url: "http://responses/v1", keys: [k-resp]}
-  google: {kind: gemini, base_url: "http://google", keys: [k-google]}
-models:
-  m-chat: {targets: [{provider: chat, model: up-chat}]}
-  m-claude: {targets: [{provider: claude, model: up-claude}]}
-  m-responses: {targets: [{provider: responses, model: up-responses}]}
-  m-google: {targets: [{provider: google, model: up-gemini}]}
-"""
 HOSTS = ("chat", "claude", "responses", "google")
 CLIENTS = ("openai_chat", "anthropic", "openai_responses", "gemini")
 
@@ -68,7 +56,7 @@ def texts(body: Any) -> list[str]:
 async def test_every_client_dialect_holds_a_conversation_with_every_provider(
     start: Start, client: str, host: str, *, stream: bool
 ) -> None:
-    async with start(config=CONFIG) as gw:
+    async with start(config=EVERY_KIND) as gw:
         for n in (1, 2, 3):
             path, body = request_of(client, f"m-{host}", f"q{n}", stream=stream)
             answer = await gw.post(path, body, x_session_id="s")
@@ -79,7 +67,7 @@ async def test_every_client_dialect_holds_a_conversation_with_every_provider(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_one_session_crosses_all_dialects_and_providers(start: Start, *, stream: bool) -> None:
-    async with start(config=CONFIG) as gw:
+    async with start(config=EVERY_KIND) as gw:
         expected = []
         for n, (client, host) in enumerate(zip(CLIENTS * 2, (*HOSTS, *reversed(HOSTS)), strict=True)):
             path, body = request_of(client, f"m-{host}", f"q{n}", stream=stream)
@@ -92,7 +80,7 @@ async def test_one_session_crosses_all_dialects_and_providers(start: Start, *, s
 
 @pytest.mark.parametrize("host", HOSTS)
 async def test_models_are_listed_in_the_shape_of_the_asking_sdk(start: Start, host: str) -> None:
-    async with start(config=CONFIG) as gw:
+    async with start(config=EVERY_KIND) as gw:
         openai = (await gw.client.get("/v1/models")).json()
         assert f"m-{host}" in [model["id"] for model in openai["data"]]
         anthropic = (await gw.client.get("/v1/models", headers={"anthropic-version": "2023-06-01"})).json()
@@ -104,7 +92,7 @@ async def test_models_are_listed_in_the_shape_of_the_asking_sdk(start: Start, ho
 
 
 async def test_an_unknown_model_is_a_404_in_the_clients_dialect(start: Start) -> None:
-    async with start(config=CONFIG) as gw:
+    async with start(config=EVERY_KIND) as gw:
         for client in CLIENTS:
             path, body = request_of(client, "nothing", "q", stream=False)
             answer = await gw.post(path, body)

@@ -12,9 +12,9 @@ from gateway.sessions.file.store import FileStore
 from gateway.sessions.fitting import UNANSWERED
 from gateway.sessions.redis.store import RedisStore
 from gateway.sessions.store import SessionStore
-from tests.harness import Harness
+from tests.harness import EVERY_KIND, Harness
 from tests.scripted import Say, Seen
-from tests.sessions.voices import CONFIG, Voice
+from tests.sessions.voices import Voice
 
 Start = Callable[..., AbstractAsyncContextManager[Harness]]
 Opened = Callable[..., AbstractAsyncContextManager[Voice]]
@@ -53,7 +53,7 @@ def voice(request: pytest.FixtureRequest, start: Start, place: tuple[str, str, s
 
     @asynccontextmanager
     async def opened(settings: str = "", script: Callable[[Seen], Any] | None = None) -> AsyncIterator[Voice]:
-        async with start(config=CONFIG + settings, **{provider: script}) as gw:
+        async with start(config=EVERY_KIND + settings, **{provider: script}) as gw:
             yield Voice(gw, client, provider, stream=request.param)
 
     return opened

@@ -9,19 +9,6 @@ import httpx
 
 from tests.harness import Harness
 
-CONFIG = """
-providers:
-  chat: {kind: openai, base_url: "http://chat/v1", keys: [k-chat]}
-  claude: {kind: anthropic, base_url: "http://claude", keys: [k-claude]}
-  responses: {kind: openai-responses, base_url: "http://responses/v1", keys: [k-resp]}
-  google: {kind: gemini, base_url: "http://google", keys: [k-google]}
-models:
-  m-chat: {targets: [{provider: chat, model: up-chat}]}
-  m-claude: {targets: [{provider: claude, model: up-claude}]}
-  m-responses: {targets: [{provider: responses, model: up-responses}]}
-  m-google: {targets: [{provider: google, model: up-gemini}]}
-"""
-
 Turns = Sequence[tuple[str, str]]
 """Who says what: `user` or `assistant`, and a text."""
 
