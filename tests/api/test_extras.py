@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.api.test_dialects_over_http import CONFIG, HOSTS
-from tests.harness import Harness
+from tests.api.test_dialects_over_http import HOSTS
+from tests.harness import EVERY_KIND, Harness
 from tests.scripted import Say, Seen
 
 Start = Callable[..., AbstractAsyncContextManager[Harness]]
@@ -51,7 +51,7 @@ def number(body: dict[str, Any]) -> int:
 async def test_tokens_are_counted_by_the_provider_or_by_an_estimate_that_says_so(
     start: Start, client: str, host: str
 ) -> None:
-    async with start(config=CONFIG, claude=counts, responses=counts, google=counts, chat=counts) as gw:
+    async with start(config=EVERY_KIND, claude=counts, responses=counts, google=counts, chat=counts) as gw:
         path, body = asked(client, f"m-{host}")
         answer = await gw.post(path, body, x_session_id="s")
         assert answer.status_code == 200, answer.text
@@ -72,7 +72,7 @@ async def test_a_provider_that_cannot_count_is_estimated_for_and_stays_in_use(st
     def refuses(seen: Seen) -> Say | None:
         return Say(status=404) if "count" in seen.path else None
 
-    async with start(config=CONFIG, claude=refuses) as gw:
+    async with start(config=EVERY_KIND, claude=refuses) as gw:
         path, body = asked("anthropic", "m-claude")
         counted = await asyncio.gather(*(gw.post(path, body) for _ in range(24)))
         assert {answer.headers["x-gateway-estimate"] for answer in counted} == {"true"}
@@ -81,7 +81,7 @@ async def test_a_provider_that_cannot_count_is_estimated_for_and_stays_in_use(st
 
 
 async def test_a_count_is_estimated_while_its_providers_cool_down(start: Start) -> None:
-    async with start(config=CONFIG, claude=lambda _: Say(status=429, headers={"retry-after": "60"})) as gw:
+    async with start(config=EVERY_KIND, claude=lambda _: Say(status=429, headers={"retry-after": "60"})) as gw:
         assert (await gw.message("q", model="m-claude")).status_code == 429
         path, body = asked("anthropic", "m-claude")
         counted = await gw.post(path, body)
@@ -91,20 +91,20 @@ async def test_a_count_is_estimated_while_its_providers_cool_down(start: Start) 
 
 async def test_a_bad_request_to_count_is_the_providers_400(start: Start) -> None:
     body = {"type": "error", "error": {"type": "invalid_request_error", "message": "messages.0: no"}}
-    async with start(config=CONFIG, claude=lambda _: Say(status=400, body=json.dumps(body).encode())) as gw:
+    async with start(config=EVERY_KIND, claude=lambda _: Say(status=400, body=json.dumps(body).encode())) as gw:
         answer = await gw.post(*asked("anthropic", "m-claude"))
         assert (answer.status_code, answer.json()) == (400, body)
 
 
 async def test_an_estimate_does_not_take_a_picture_for_text(start: Start) -> None:
-    async with start(config=CONFIG) as gw:
+    async with start(config=EVERY_KIND) as gw:
         part = {"inlineData": {"mimeType": "image/png", "data": "A" * 400_000}}
         answer = await gw.post("/v1beta/models/m-chat:countTokens", {"contents": [{"parts": [part]}]})
         assert 500 < answer.json()["totalTokens"] < 5000
 
 
 async def test_a_whole_request_may_be_counted_as_gemini_has_it(start: Start) -> None:
-    async with start(config=CONFIG, google=counts) as gw:
+    async with start(config=EVERY_KIND, google=counts) as gw:
         inner = {
             "model": "models/m-google",
             "contents": [{"parts": [{"text": "x"}]}],
@@ -119,7 +119,7 @@ async def test_a_whole_request_may_be_counted_as_gemini_has_it(start: Start) -> 
 
 async def test_embeddings_are_forwarded_to_openai_only(start: Start) -> None:
     answer = {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": [0.1]}], "model": "up"}
-    async with start(config=CONFIG, chat=lambda _: Say(body=json.dumps(answer).encode())) as gw:
+    async with start(config=EVERY_KIND, chat=lambda _: Say(body=json.dumps(answer).encode())) as gw:
         got = await gw.post("/v1/embeddings", {"model": "m-chat", "input": "x", "dimensions": 1})
         assert got.json() == answer
         assert gw.providers["chat"].seen[-1].path == "/v1/embeddings"
@@ -132,7 +132,7 @@ async def test_embeddings_are_forwarded_to_openai_only(start: Start) -> None:
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_legacy_completion_is_a_chat_with_any_provider(start: Start, host: str, *, stream: bool) -> None:
-    async with start(config=CONFIG) as gw:
+    async with start(config=EVERY_KIND) as gw:
         body = {"model": f"m-{host}", "prompt": "Once", "max_tokens": 20, "stream": stream}
         if stream:
             body["stream_options"] = {"include_usage": True}
@@ -153,7 +153,7 @@ async def test_a_legacy_completion_is_a_chat_with_any_provider(start: Start, hos
 
 
 async def test_probes_of_agents_are_answered_and_websockets_refused(start: Start) -> None:
-    async with start(config=CONFIG) as gw:
+    async with start(config=EVERY_KIND) as gw:
         for path in ("/", "/api/hello"):
             assert (await gw.client.head(path)).status_code == 200
         upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
