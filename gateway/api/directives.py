@@ -3,6 +3,7 @@
 import hmac
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Literal, cast
 
@@ -26,6 +27,8 @@ AGENT_HEADERS = ("x-claude-code-session-id", "session-id", "session_id", "thread
 """Coding agents send these and keep their own history, so that alone they mean affinity only (design section 3)."""
 
 _AGENTS = frozenset(AGENT_HEADERS)
+_key = lru_cache(maxsize=4096)(SessionKey)
+"""The key of a session that is used often knows its tag already."""
 
 _FIELDS = ("prompt_cache_key", "conversation", "metadata", "client_metadata")
 _SUB_AGENT = "x-claude-code-agent-id"
@@ -64,7 +67,7 @@ def read_directives(
         name = signal if given in (None, "new") else given
         return Directives(None, f"{caller.owner}\0{name}" if name else "", "affinity" if name else "")
     made = given == "new"
-    key = SessionKey(caller.owner, read_user(headers), f"s_{token}" if made else read_id(given))
+    key = _key(caller.owner, read_user(headers), f"s_{token}" if made else read_id(given))
     ask = SessionAsk(
         key=key,
         token=token,

@@ -34,28 +34,31 @@ class Breaker:
         self._shortest = pause
         self._longest = longest
         self._told = told or (lambda _: None)
-        self._failures = 0
+        self.failures = 0
+        """How many attempts have failed since one succeeded."""
         self._pause = pause
-        self._until: float | None = None
+        self.until: float | None = None
+        """When it may be tried again; None while the breaker is closed."""
         self._probe: Attempt | None = None
+        self._ordinary = Attempt(self)
         self.openings = 0
 
     @property
     def state(self) -> State:
         """For a metric: `half-open` means that the next attempt is, or a running one was, a probe."""
-        if self._until is None:
+        if self.until is None:
             return "closed"
-        return "half-open" if self._probe is not None or self._clock() >= self._until else "open"
+        return "half-open" if self._probe is not None or self._clock() >= self.until else "open"
 
     def attempt(self) -> "Attempt":
         """A block that is guarded by this breaker."""
-        return Attempt(self)
+        return self._ordinary if self.until is None else Attempt(self)
 
     def begin(self, attempt: "Attempt") -> None:
         """Raises StoreUnavailable unless `attempt` may be made now."""
-        if self._until is None:
+        if self.until is None:
             return
-        wait = self._until - self._clock()
+        wait = self.until - self._clock()
         if wait > 0 or self._probe is not None:
             raise StoreUnavailable(
                 "The session store is unavailable; try again later.",
@@ -69,18 +72,18 @@ class Breaker:
         probed = self._probe is attempt
         if probed:
             self._probe = None
-        if failed is None or (self._until is not None and not probed):
+        if failed is None or (self.until is not None and not probed):
             return
         if not failed:
-            if self._until is not None:
+            if self.until is not None:
                 self._told(0)
-            self._failures, self._until, self._pause = 0, None, self._shortest
+            self.failures, self.until, self._pause = 0, None, self._shortest
             return
-        self._failures += 1
+        self.failures += 1
         if probed:
             self._pause = min(self._pause * 2, self._longest)
-        if probed or self._failures >= self._threshold:
-            self._until = self._clock() + self._pause
+        if probed or self.failures >= self._threshold:
+            self.until = self._clock() + self._pause
             self.openings += 1
             self._told(1)
 
@@ -94,10 +97,14 @@ class Attempt:
         self._breaker = breaker
 
     def __enter__(self) -> None:
-        self._breaker.begin(self)
+        if self._breaker.until is not None:
+            self._breaker.begin(self)
 
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if exc is None and self._breaker.until is None:
+            self._breaker.failures = 0
+            return
         cancelled = exc is not None and not isinstance(exc, Exception)
         self._breaker.end(self, failed=None if cancelled else isinstance(exc, StoreUnavailable))

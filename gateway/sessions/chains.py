@@ -212,6 +212,7 @@ def _joined(found: Found, elders: list[Session]) -> Session:
     marks = {number + shift: mark for number, mark in found.session.marks.items()}
     for elder in elders:
         _prepend(turns, marks, elder.turns, elder.marks)
+    turns, marks = dict(sorted(turns.items())), dict(sorted(marks.items()))
     head = replace(
         head,
         first=min(turns) if elders else head.first,

@@ -4,6 +4,8 @@ import asyncio
 from collections import deque
 from types import TracebackType
 
+from msgspec import Struct
+
 
 class Deadlines:
     """`with deadlines.block():` raises TimeoutError out of the block after `seconds`.
@@ -19,7 +21,8 @@ class Deadlines:
     def block(self) -> "Block":
         """A limit that starts now, for the task that runs."""
         loop = asyncio.get_running_loop()
-        block = Block(asyncio.current_task(loop), loop.time() + self._seconds)
+        task = asyncio.current_task(loop)
+        block = Block(task, loop.time() + self._seconds, task.cancelling() if task is not None else 0)
         while self._blocks and self._blocks[0].task is None:
             self._blocks.popleft()
         self._blocks.append(block)
@@ -34,21 +37,18 @@ class Deadlines:
         self._armed = loop.call_at(self._blocks[0].ends, self._sweep, loop) if self._blocks else None
 
 
-class Block:
-    """One block of one task."""
+class Block(Struct):
+    """One block of one task, which `cancelling` others wanted to cancel before."""
 
-    __slots__ = ("_cancelling", "_expired", "ends", "task")
-
-    def __init__(self, task: "asyncio.Task[object] | None", ends: float) -> None:
-        self.task = task
-        self.ends = ends
-        self._cancelling = task.cancelling() if task is not None else 0
-        self._expired: asyncio.Task[object] | None = None
+    task: asyncio.Task[object] | None
+    ends: float
+    cancelling: int
+    expired: asyncio.Task[object] | None = None
 
     def expire(self) -> None:
         """Interrupt the block, unless it is over."""
         if self.task is not None:
-            self._expired = self.task
+            self.expired = self.task
             self.task.cancel()
 
     def __enter__(self) -> None:
@@ -58,7 +58,7 @@ class Block:
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.task = None
-        if self._expired is not None:
-            left = self._expired.uncancel()
-            if left <= self._cancelling and isinstance(exc, asyncio.CancelledError):
+        if self.expired is not None:
+            left = self.expired.uncancel()
+            if left <= self.cancelling and isinstance(exc, asyncio.CancelledError):
                 raise TimeoutError from exc

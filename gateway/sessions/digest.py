@@ -37,7 +37,7 @@ class Digests:
     def all(self, messages: Iterable[Message]) -> tuple[bytes, ...]:
         """Every digest that these messages may have been stored with; the first is `of` them."""
         content = _content(messages)
-        return tuple(_keyed(content, key) for key in self._keys)
+        return tuple([_keyed(content, key) for key in self._keys])
 
 
 PLAIN = Digests()
@@ -62,7 +62,7 @@ def _content(messages: Iterable[Message]) -> bytes:
                 said[message.role] = said.get(message.role, "") + part.text
             elif (essence := _essence(part)) is not None:
                 rest.append(essence)
-    texts = {role: text.strip() for role, text in said.items() if text.strip()}
+    texts = {role: stripped for role, text in said.items() if (stripped := text.strip())}
     return _ENCODER.encode((texts, rest))
 
 

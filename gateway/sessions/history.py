@@ -93,7 +93,7 @@ class _Place(Struct, frozen=True):
 
 def has_replies(asked: Asked) -> bool:
     """Whether the request has assistant messages before its end: only then can it be a resend."""
-    return any(run.assistant for run in _runs(asked)[:-1])
+    return len(_runs(asked)) > 1 and any(run.assistant for run in _runs(asked)[:-1])
 
 
 def align(asked: Asked, session: Session | None) -> Aligned:
@@ -108,10 +108,12 @@ def align(asked: Asked, session: Session | None) -> Aligned:
     raws = asked.spoken.messages
     question = raws[place.start :]
     new = [message for run in runs if run.start >= place.start for message in run.messages]
-    brought_preamble = _preamble(asked, place)
+    results = tuple([part for message in new for part in message.parts if isinstance(part, ToolResult)])
+    brought_preamble = _preamble(asked, place) if place.start or place.anew else None
     marks = {} if session is None else _before(session.marks, place, session.head)
     calls = _open_calls(marks, place)
-    _check_results(new, runs, place, calls)
+    if results and place.mode == "delta":
+        _check_results(results, runs, calls)
     name = asked.dialect.NAME
     head = session.head if session else None
     brought_system = Said(name, asked.spoken.system) if asked.spoken.system else None
@@ -121,8 +123,8 @@ def align(asked: Asked, session: Session | None) -> Aligned:
         mode=place.mode,
         sent=question if place.mode == "delta" else raws,
         question=question,
-        mark=_mark(new, question, _questions(runs, place.start, asked)[0]),
-        prefill=_prefill(runs, place),
+        mark=_mark(new, question, _questions(runs, place.start, asked)[0], results),
+        prefill=_prefill(runs, place) if runs and runs[-1].assistant else (),
         turns=_turns(session, place),
         marks=marks,
         calls=calls,
@@ -130,7 +132,7 @@ def align(asked: Asked, session: Session | None) -> Aligned:
         replay=place.replay,
         system=None if brought_system or head is None else head.system,
         preamble=None if place.mode == "resend" else brought_preamble or (head.preamble if head else None),
-        tools=_session_tools(head, marks) if head and not brought_tools else None,
+        tools=_session_tools(head, marks) if head and head.tools and not brought_tools else None,
         brought_system=brought_system,
         brought_preamble=brought_preamble,
         brought_tools=brought_tools,
@@ -142,7 +144,7 @@ def align(asked: Asked, session: Session | None) -> Aligned:
 
 def _preamble(asked: Asked, place: _Place) -> Said | None:
     """The client's own examples in front of its question; none at all clears those of a session begun anew."""
-    if place.mode == "resend" or not (place.start or place.anew):
+    if place.mode == "resend":
         return None
     return Said(asked.dialect.NAME, asked.spoken.messages[: place.start])
 
@@ -163,7 +165,7 @@ def _runs(asked: Asked) -> list[_Run]:
 
 
 def _place(asked: Asked, runs: list[_Run], session: Session | None) -> _Place:
-    own = _delta_start(runs)
+    own = _delta_start(runs) if len(runs) > 1 else 0
     if session is None:
         return _Place("delta", own)
     head = session.head
@@ -171,7 +173,7 @@ def _place(asked: Asked, runs: list[_Run], session: Session | None) -> _Place:
         return _numbered(asked, runs, session)
     if asked.mode == "reset":
         return _Place("delta", own, replace_from=head.first, anew=True)
-    held = None if asked.mode == "delta" else _last_held(runs, session, asked.digests)
+    held = None if asked.mode == "delta" or len(runs) == 1 else _last_held(runs, session, asked.digests)
     if held is not None:
         at, number = held
         return _after(runs, runs[at].end, number, asked, session)
@@ -188,8 +190,7 @@ def _whole(asked: Asked, runs: list[_Run], session: Session | None) -> _Place:
 
 
 def _delta_start(runs: list[_Run]) -> int:
-    replies = [run.end for run in runs[:-1] if run.assistant]
-    return replies[-1] if replies else 0
+    return next((run.end for run in reversed(runs[:-1]) if run.assistant), 0)
 
 
 def _numbered(asked: Asked, runs: list[_Run], session: Session) -> _Place:
@@ -254,28 +255,26 @@ def _may_replay(asked: Asked, mark: Mark) -> bool:
 def _questions(runs: list[_Run], start: int, asked: Asked) -> tuple[bytes, ...]:
     """Every digest that what is asked from `start` on may have been stored with; the first is the one to store."""
     if start not in asked.questions:
-        new = (message for run in runs if run.start >= start for message in run.messages)
-        asked.questions[start] = asked.digests.all(new)
+        asked.questions[start] = asked.digests.all(
+            [message for run in runs if run.start >= start for message in run.messages]
+        )
     return asked.questions[start]
 
 
-def _mark(new: list[Message], question: Sequence[bytes], digest: bytes) -> Mark:
+def _mark(new: list[Message], question: Sequence[bytes], digest: bytes, results: Sequence[ToolResult]) -> Mark:
     first = new[0].parts[0] if new and new[0].parts else None
-    results = tuple(part.call_id for message in new for part in message.parts if isinstance(part, ToolResult))
     return Mark(
         question=digest,
         reply=b"",
         tokens=sum(map(len, question)) // 4,
         fresh=not isinstance(first, ToolResult),
-        results=results,
+        results=tuple([result.call_id for result in results]) if results else (),
     )
 
 
 def _prefill(runs: list[_Run], place: _Place) -> tuple[Message, ...]:
-    if not runs:
-        return ()
     trailing = runs[-1]
-    return trailing.messages if trailing.assistant and trailing.start >= place.start else ()
+    return trailing.messages if trailing.start >= place.start else ()
 
 
 def _turns(session: Session | None, place: _Place) -> Mapping[int, Turn]:
@@ -293,7 +292,7 @@ def _before(found: Mapping[int, T], place: _Place, head: Head) -> Mapping[int, T
 
 def _session_tools(head: Head, marks: Mapping[int, Mark]) -> Said | None:
     """The session's tools, if there are calls of them in its history (rule S6)."""
-    return head.tools if head.tools is not None and any(mark.calls for mark in marks.values()) else None
+    return head.tools if any(mark.calls for mark in marks.values()) else None
 
 
 # ---------------------------------------------------------------- tool calls and their results
@@ -304,19 +303,12 @@ def _open_calls(marks: Mapping[int, Mark], place: _Place) -> dict[str, str]:
     return dict(last.calls) if last and place.mode == "delta" else {}
 
 
-def _check_results(new: list[Message], runs: list[_Run], place: _Place, calls: dict[str, str]) -> None:
+def _check_results(results: Sequence[ToolResult], runs: list[_Run], calls: dict[str, str]) -> None:
     """Tool results for calls that nobody made are refused by name (rule S13)."""
-    if place.mode == "resend":
-        return
     known = set(calls)
     for run in runs:
         known.update(part.id for message in run.messages for part in message.parts if isinstance(part, ToolCall))
-    unknown = [
-        part.call_id
-        for message in new
-        for part in message.parts
-        if isinstance(part, ToolResult) and part.call_id and part.call_id not in known
-    ]
+    unknown = [result.call_id for result in results if result.call_id and result.call_id not in known]
     if unknown:
         raise GatewayError(
             Kind.INVALID,

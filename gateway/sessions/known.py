@@ -1,12 +1,19 @@
 """What a store need not read again: the session as it was loaded before, if that still holds."""
 
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from typing import TypeVar
+from typing import TypeVar, overload
 
-from gateway.sessions.store import Session
+from msgspec.structs import replace
+
+from gateway.sessions.heads import after
+from gateway.sessions.store import Append, Appended, Session
 
 V = TypeVar("V")
+D = TypeVar("D")
 
+_SAID = ("system", "preamble", "tools")
+_SHORT = 40
+"""Values that cost less to copy than to share."""
 _SPARE = 32
 """Values of no use any more that are kept rather than copying the others."""
 
@@ -14,23 +21,31 @@ _SPARE = 32
 class Stretch(Mapping[int, V]):
     """Numbers `first` to `end - 1` of a dict that others show other stretches of: so a load costs what is new."""
 
-    __slots__ = ("_end", "_first", "_shared")
+    __slots__ = ("_shared", "end", "first")
 
     def __init__(self, shared: dict[int, V], first: int, end: int) -> None:
         self._shared = shared
-        self._first = first
-        self._end = end
+        self.first = first
+        self.end = end
 
     def __getitem__(self, number: int) -> V:
-        if not self._first <= number < self._end:
+        if not self.first <= number < self.end:
             raise KeyError(number)
         return self._shared[number]
 
+    @overload
+    def get(self, number: int, default: None = None) -> V | None: ...
+    @overload
+    def get(self, number: int, default: V | D) -> V | D: ...
+    def get(self, number: int, default: object = None) -> object:
+        """As the Mapping's own, for a third of what that costs."""
+        return self._shared[number] if self.first <= number < self.end else default
+
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self._first, self._end))
+        return iter(range(self.first, self.end))
 
     def __len__(self) -> int:
-        return self._end - self._first
+        return self.end - self.first
 
     def items(self) -> ItemsView[int, V]:
         return {number: self._shared[number] for number in self}.items()
@@ -38,16 +53,25 @@ class Stretch(Mapping[int, V]):
     def values(self) -> ValuesView[V]:
         return {number: self._shared[number] for number in self}.values()
 
+    def with_next(self, number: int, value: V) -> "Stretch[V]":
+        """The same and the next number."""
+        if number in self._shared or len(self._shared) > number - self.first + _SPARE:
+            return self.on(self.first, {number: value})
+        self._shared[number] = value
+        return Stretch(self._shared, self.first, number + 1)
+
     def on(self, first: int, read: Mapping[int, V]) -> "Stretch[V]":
         """From `first` on, with what was `read` of its end and behind it.
 
         What others may show is never changed: where they went on otherwise, or most of it is of no use any more, this
         goes on in a dict of its own.
         """
-        shared, end = self._shared, max(self._end, first, *(number + 1 for number in read))
-        other = any(number in shared and shared[number] != value for number, value in read.items())
+        shared, end, other = self._shared, max(self.end, first), False
+        for number, value in read.items():
+            other = other or (number in shared and shared[number] != value)
+            end = max(end, number + 1)
         if other or len(shared) > end - first + _SPARE:
-            shared = {number: shared[number] for number in range(max(first, self._first), self._end)}
+            shared = {number: shared[number] for number in range(max(first, self.first), self.end)}
         shared.update(read)
         return Stretch(shared, first, end)
 
@@ -55,9 +79,9 @@ class Stretch(Mapping[int, V]):
 def covers(known: Session, *, turns: int, marks: bool) -> bool:
     """Whether it has the newest `turns` turns up to its last, and the marks of all if `marks`."""
     first, end = known.head.first, known.head.next
-    if not known.stamp or next(iter(known.turns), end) > max(first, end - turns):
+    if not known.stamp or begins(known.turns, end) > max(first, end - turns):
         return False
-    return not marks or next(iter(known.marks), end) <= first
+    return not marks or begins(known.marks, end) <= first
 
 
 def behind(known: Mapping[int, V], first: int, read: Mapping[int, V]) -> Mapping[int, V]:
@@ -65,6 +89,56 @@ def behind(known: Mapping[int, V], first: int, read: Mapping[int, V]) -> Mapping
     if not known:
         return read
     if not isinstance(known, Stretch):
+        if len(known) < _SHORT:
+            both = {**known, **read}
+            return both if begins(both, first) >= first else {n: value for n, value in both.items() if n >= first}
         numbers = list(known)
         known = Stretch(dict(known), numbers[0], numbers[-1] + 1)
     return known.on(first, read)
+
+
+def unchanged(known: Session, *, turns: int, marks: bool, expires: int) -> Session:
+    """The session as it is known, with what is asked for of it."""
+    head, shown, marked = known.head, known.turns, known.marks
+    if head.expires != expires:
+        head = replace(head, expires=expires)
+    lowest = max(head.first, head.next - turns)
+    if begins(shown, head.next) != lowest:
+        shown = behind(shown, lowest, {})
+    kept = head.first if marks else max(head.first, min(lowest, head.next - 2))
+    if begins(marked, head.next) != kept:
+        marked = behind(marked, kept, {})
+    if head is known.head and shown is known.turns and marked is known.marks:
+        return known
+    return replace(known, head=head, turns=shown, marks=marked)
+
+
+def gone_on(known: Session, append: Append, done: Appended) -> Session | None:
+    """The session behind a turn that was stored; None if that did not follow what is known, or took turns away."""
+    head, number = known.head, done.number
+    follows = done.behind == known.stamp and done.revision == head.revision + 1 and done.generation == head.generation
+    if not (done.stamp and follows) or done.trimmed or number != head.next:
+        return None
+    turn, mark = replace(append.turn, at=done.at), replace(append.mark, size=done.size)
+    size = head.size + done.size
+    head = after(head, append, now=done.at, expires=done.expires, number=number, size=size)
+    said = {name: given for name in _SAID if (given := getattr(append, name)) is not None}
+    return Session(
+        head=replace(head, **said) if said else head,
+        marks=_with(known.marks, number, mark),
+        turns=_with(known.turns, number, turn),
+        stamp=done.stamp,
+        memo=known.memo,
+    )
+
+
+def _with(known: Mapping[int, V], number: int, value: V) -> Mapping[int, V]:
+    """What is known with the next number behind it."""
+    if isinstance(known, Stretch):
+        return known.with_next(number, value)
+    return behind(known, begins(known, number), {number: value})
+
+
+def begins(found: Mapping[int, V], end: int) -> int:
+    """The lowest number, `end` for none."""
+    return found.first if isinstance(found, Stretch) else next(iter(found), end)

@@ -14,6 +14,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from gateway.conversation import Said
+from gateway.sessions.known import gone_on
 from gateway.sessions.sealing import LONG, MAGIC, Seal
 from gateway.sessions.seen import Seen
 from gateway.sessions.store import (
@@ -70,7 +71,7 @@ class SealedStore:
         if found is None:
             self._seen.drop(tag)
             return None
-        opened = await self._opened(found, known, tag)
+        opened = found if found is known else await self._opened(found, known, tag)
         if keep and not below:  # a turn begins; readers, an export of all sessions above all, leave no trace
             self._seen.keep(tag, opened)
         return opened
@@ -90,10 +91,14 @@ class SealedStore:
         )
 
     async def append(self, key: SessionKey, append: Append) -> Appended:
+        sealed, tag = append, key.tag
         if self._seal.active:
-            turn, given = append.turn, append
-            append = await _run(_size(turn), lambda: self._sealed(given, key.tag))
-        return await self._store.append(key, append)
+            sealed = await _run(_size(append.turn), lambda: self._sealed(append, tag))
+        done = await self._store.append(key, sealed)
+        known = self._seen.find(tag)
+        if known is not None and (session := gone_on(known, append, done)) is not None:
+            self._seen.go_on(tag, session)
+        return done
 
     async def write(self, key: SessionKey, session: Session, *, over: Head | bool = False) -> bool:
         if self._seal.active:

@@ -46,12 +46,9 @@ class Seal:
         self._compress = compress
         self._ciphers = {key.id: _cipher(_derived(key.secret, b"content")) for key in encryption.keys}
         self._first = encryption.keys[0].id if encryption.keys else ""
-        self.digest_keys = tuple(_derived(key.secret, b"digests") for key in encryption.keys)
-
-    @property
-    def active(self) -> bool:
+        self.active = self._compress or bool(self._ciphers)
         """Whether anything is sealed; what is sealed already is opened in any case."""
-        return self._compress or bool(self._ciphers)
+        self.digest_keys = tuple(_derived(key.secret, b"digests") for key in encryption.keys)
 
     def seal(self, messages: Sequence[bytes], place: str) -> tuple[bytes, ...]:
         """One value in the place of `messages`. `place` is where it belongs, and the only place where it opens."""

@@ -4,6 +4,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from gateway.sessions.store import Session
 
 _TURN = 900
@@ -12,6 +14,14 @@ _SESSION = 1500
 _SHARE = 4
 _NEAR = 16
 _IDLE = 600.0
+
+
+class _Kept(Struct):
+    """A session, about how many bytes it takes, and when it was used last."""
+
+    session: Session
+    size: int
+    used: float
 
 
 class Seen:
@@ -24,7 +34,7 @@ class Seen:
     def __init__(self, budget: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._budget = budget
         self._clock = clock
-        self._sessions: OrderedDict[str, tuple[Session, int, float]] = OrderedDict()
+        self._sessions: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
         self._whole = self._rest = 0
 
@@ -45,31 +55,38 @@ class Seen:
     def find(self, tag: str) -> Session | None:
         """The session as it was last, None if it is not known."""
         found = self._sessions.get(tag)
-        return found[0] if found is not None else None
+        return found.session if found is not None else None
 
     def keep(self, tag: str, session: Session) -> None:
-        """Remember this in the place of what was known."""
+        """Remember what was loaded in the place of what was known."""
         if not session.stamp:
             self.drop(tag)
             return
-        known = self.find(tag)
-        if known is None or known.memo is not session.memo:
+        found = self._sessions.get(tag)
+        if found is None or found.session.memo is not session.memo:
             self._whole += 1
         else:
             self._rest += 1
+            known = found.session
             new = session.head.next - known.head.next
-            if new < _NEAR and len(session.turns) * 2 < len(known.turns):
-                session = known  # it was only looked at, and what is known serves longer
+            if session is known or (new < _NEAR and len(session.turns) * 2 < len(known.turns)):
+                found.used = self._clock()  # it was only looked at, and what is known serves longer
+                self._sessions.move_to_end(tag)
+                return
+        self.go_on(tag, session)
+
+    def go_on(self, tag: str, session: Session) -> None:
+        """Remember this in the place of what was known, though nothing was loaded."""
         self.drop(tag)
         size = _size(session)
         if size > self._budget // _SHARE:
             return
         now = self._clock()
-        self._sessions[tag] = session, size, now
+        self._sessions[tag] = _Kept(session, size, now)
         self._bytes += size
         while self._sessions:
-            tag, (_, size, used) = next(iter(self._sessions.items()))
-            if self._bytes <= self._budget and used > now - _IDLE:
+            tag, oldest = next(iter(self._sessions.items()))
+            if self._bytes <= self._budget and oldest.used > now - _IDLE:
                 break
             self.drop(tag)
 
@@ -77,7 +94,7 @@ class Seen:
         """Forget a session."""
         found = self._sessions.pop(tag, None)
         if found is not None:
-            self._bytes -= found[1]
+            self._bytes -= found.size
 
 
 def _size(session: Session) -> int:

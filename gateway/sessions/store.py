@@ -237,13 +237,22 @@ class Append(Struct, frozen=True, kw_only=True):
 
 
 class Appended(Struct, frozen=True):
-    """Turn `number` is stored and durable (`again`: had been before); `trimmed` turns went for the caps."""
+    """Turn `number` is stored and durable (`again`: had been before); `trimmed` turns went for the caps.
+
+    For who knows the session: `stamp` names the turn as `Session.stamp` does, and `behind` what it was put behind, ""
+    if that is not told. `at` and the session's `expires` are Unix milliseconds, `size` the turn's stored bytes.
+    """
 
     number: int
     generation: str
     revision: int
     trimmed: int = 0
     again: bool = False
+    stamp: bytes = b""
+    behind: bytes = b""
+    at: int = 0
+    expires: int = 0
+    size: int = 0
 
 
 class Patch(Struct, frozen=True, kw_only=True):

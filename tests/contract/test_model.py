@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 from msgspec import Struct
 
+from gateway.config import Encryption
 from gateway.errors import SessionChanged, SessionGone, StoreError
 from gateway.sessions.making import fork_of
+from gateway.sessions.sealed import SealedStore
+from gateway.sessions.sealing import Seal
+from gateway.sessions.seen import Seen as Memory
 from gateway.sessions.store import Append, Appended, Pin, Session, SessionKey
 from tests.contract.making import KEY, World, after, load, loaded
 
@@ -67,7 +71,7 @@ class Seen(Struct, frozen=True):
 
 
 class Stores(RuleBasedStateMachine):
-    """Two stores on the same data, and what must be in them."""
+    """Two stores on the same data, the second with a worker's memory in front, and what must be in them."""
 
     seen: Bundle[Seen] = Bundle("seen")
     appended: Bundle[tuple[Seen, Append]] = Bundle("appended")
@@ -82,7 +86,8 @@ class Stores(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.context = worlds()
         self.world = self.run(self.context.__aenter__())
-        self.stores = [self.world.open(), self.world.open()]
+        self.behind, seal = self.world.open(), Seal(Encryption(), compress=False)
+        self.stores = [self.world.open(), SealedStore(self.behind, seal, Memory(1 << 24))]
         self.keys = [KEY, SessionKey("zeta", "jo", KEY.id)]
         self.models = {key: MemoryModel() for key in self.keys}
         self.known: dict[tuple[SessionKey, bool], Session | None] = {}
@@ -225,8 +230,11 @@ class Stores(RuleBasedStateMachine):
             self.models[seen.key] = MemoryModel()
 
     def loads(self, key: SessionKey) -> list[Session | None]:
-        """The session by either store: read whole, and read on from what was known."""
-        whole, known = self.stores[0], self.stores[1]
+        """The session by either store: read whole, and read on from what was known, or is remembered."""
+        whole, known = self.stores[0], self.behind
+        for marks, turns in ((True, 1000), (False, 3), (False, 1000), (True, 0)):
+            remembered = self.run(load(self.stores[1], key, marks=marks, turns=turns, keep=0.001))
+            assert remembered == self.run(load(whole, key, marks=marks, turns=turns))
         for marks, turns in ((True, 1000), (False, 3)):
             got = load(known, key, marks=marks, turns=turns, known=self.known.get((key, marks)))
             self.known[key, marks] = self.run(got) or self.known.get((key, marks))

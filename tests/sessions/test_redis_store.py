@@ -281,7 +281,7 @@ async def test_an_answer_has_a_mebibyte_of_turns_at_most(store: RedisStore) -> N
     async def measured(key: str, *args: Any) -> Any:
         answer = await call(key, *args)
         if key == session_key(store):
-            sizes.append(sum(len(turn) for turn in answer[6]))
+            sizes.append(sum(len(turn) for turn in answer[5]))
         return answer
 
     store._link.call = measured  # type: ignore[method-assign]

@@ -15,10 +15,10 @@ from gateway.conversation import Said
 from gateway.errors import SessionChanged, SessionGone, StoreError
 from gateway.sessions import codec
 from gateway.sessions.file import old, state
-from gateway.sessions.file.head import after, patched
 from gateway.sessions.file.index import Entry, Turns, refs
 from gateway.sessions.file.log import SAID, TURN, Batch, LogFile
 from gateway.sessions.file.state import SaidRef, State
+from gateway.sessions.heads import after, expiry, patched
 from gateway.sessions.known import behind
 from gateway.sessions.store import Append, Appended, Head, Mark, Memo, Patch, Session, SessionKey, Turn
 
@@ -261,7 +261,8 @@ class SessionFile:
         self._turns.add(Entry.of(batch.add(TURN, turn), append.token, head.revision + 1, mark), batch)
         first, size = self._turns.cut(head.first, size + len(turn), append.limits)
         trimmed = first - head.first
-        head = after(replace(head, first=first, next=number + 1, size=size), append, self.now)
+        head, expires = replace(head, first=first), expiry(head, append, self.now)
+        head = after(head, append, now=self.now, expires=expires, number=number, size=size)
         self._commit(batch, head)
         return Appended(number, head.generation, head.revision, trimmed)
 

@@ -1,31 +1,40 @@
 -- Stores one turn whole, or refuses and changes nothing. The work is that of the new turn and of what it removes.
 --
--- KEYS 1  the session's hash   2  the tombstone of a delete   3  the lease   4  the record of a retry key
--- ARGV 1  the format this gateway writes
---      2  the exchange's token   3  the generation that was loaded, empty for none   4  the generation if it is made now
---      5  the revision that was loaded   6  the first turn to replace, 0 for none
---      7  ttl in ms   8  max_age in ms   9  max_turns   10  max_bytes
---      11 the turn   12 its mark
---      13 the pin: keep, set or drop   14 the pin that was read, empty for none   15 the new pin
---      16 cost, empty if it is unknown   17 to 22  what is added to the sums: messages, input, output, cached, written, reasoning
---      23 owner   24 user   25 id
---      26 1: the turn ran under the lease   27 the body's digest, empty if it ran under no retry key
---      28 milliseconds the retry key is kept, 0 if the turn is incomplete
---      29 milliseconds, with decimals, since the load that found nothing, empty if that is not known
---      30 on  further fields to set, as name and value
+-- KEYS 1  the session's hash   2  the tombstone of a delete, if it may be made now or is reserved
+--      3  the lease and   4  the record of a retry key, if it is reserved
+-- ARGV 1  lines, each of which may be empty:
+--         1  the format this gateway writes   2  the exchange's token   3  the generation that was loaded
+--         4  the generation if it is made now   5  the revision that was loaded   6  the first turn to replace
+--         7  ttl in ms   8  max_age in ms   9  max_turns   10  max_bytes   11  the turn's cost, if it is known
+--         12 to 17  what is added to the sums: messages, input, output, cached, written, reasoning
+--         18 the pin: keep, set or drop   19  1: the turn ran under the lease
+--         20 the body's digest, if it ran under a retry key   21 milliseconds that is kept, 0 if the turn is incomplete
+--         22 milliseconds, with decimals, since the load that found nothing, if that is known
+--      2  the turn   3  its mark
+--      and then, to set or drop the pin, the one that was read, empty for none; to set it, the new one
+--      and then further fields to set, as name and value: owner, user and id if it may be made now
 --
 -- Result  {'gone'}, {'changed'}, {'busy'}, {'format', v} or
 --         {'ok', number, generation, revision, trimmed turns, 1 if it had been stored before, now in ms}
+--         and behind that, if it had not: when the session expires, the turn's stamp, and the tip that was there or ''
 --
--- A mark is stored behind its turn's time (13 digits) and its token (one byte of length, the token).
+-- A mark is stored behind its turn's stamp: its time (13 digits) and its token (one byte of length, the token). As long
+-- as nothing but turns has been stored since the last one, its stamp is the session's `tip`.
 local SUMS = {'messages', 'input', 'output', 'cached', 'written', 'reasoning'}
 local LOOK = 64 -- turns looked at for a place to cut, in one call
 local CHUNK = 300
 local FRESH = 1 -- the lowest bit of a mark's flags
 
 local key = KEYS[1]
-local token, generation, replace_from = ARGV[2], ARGV[3], tonumber(ARGV[6])
-local max_turns, max_bytes = tonumber(ARGV[9]), tonumber(ARGV[10])
+local said = {}
+for line in string.gmatch(ARGV[1], '([^\n]*)\n') do
+  said[#said + 1] = line
+end
+local token, generation, revision_read, replace_from = said[2], said[3], said[5], tonumber(said[6])
+local max_turns, max_bytes = tonumber(said[9]), tonumber(said[10])
+local lease, digest = said[19] == '1', said[20]
+local verb = said[18]
+local further = verb == 'set' and 6 or verb == 'drop' and 5 or 4
 
 local function whole(n)
   return string.format('%.0f', n)
@@ -37,16 +46,19 @@ local now = math.floor(exact)
 
 -- Validate.
 local h = redis.call('HMGET', key, 'gen', 'rev', 'first', 'next', 'size', 'created', 'v', 'pin', 'look', 'passed',
-  'hold', 'turns', 'cost', 'x:' .. token, unpack(SUMS))
+  'hold', 'turns', 'cost', 'x:' .. token, 'tip', unpack(SUMS))
 local made = not h[1]
 if made then
-  local deleted = redis.call('GET', KEYS[2])
-  if generation ~= '' or deleted and (ARGV[29] == '' or tonumber(deleted) >= exact - tonumber(ARGV[29])) then
+  if generation ~= '' then
     return {'gone'}
   end
-  generation = ARGV[4]
+  local deleted = redis.call('GET', KEYS[2])
+  if deleted and (said[22] == '' or tonumber(deleted) >= exact - tonumber(said[22])) then
+    return {'gone'}
+  end
+  generation = said[4]
 else
-  if tonumber(h[7]) > tonumber(ARGV[1]) then
+  if tonumber(h[7]) > tonumber(said[1]) then
     return {'format', tonumber(h[7])}
   end
   if generation ~= '' and generation ~= h[1] then
@@ -58,20 +70,20 @@ else
     redis.call('PEXPIREAT', key, redis.call('PEXPIRETIME', key))
     return {'ok', tonumber(h[14]), generation, tonumber(h[2]), 0, 1, now}
   end
-  if replace_from > 0 and ARGV[5] ~= h[2] then
+  if replace_from > 0 and revision_read ~= h[2] then
     return {'changed'}
   end
 end
 
 -- The reservation is a fence: refused if it passed to another, or ran out and something was stored since.
-local record = 'r' .. token .. ' ' .. ARGV[27]
-if ARGV[26] == '1' then
-  local lease = redis.call('GET', KEYS[3])
-  if lease and lease ~= token or not lease and (h[2] or '0') ~= ARGV[5] then
+local record = 'r' .. token .. ' ' .. digest
+if lease then
+  local holder = redis.call('GET', KEYS[3])
+  if holder and holder ~= token or not holder and (h[2] or '0') ~= revision_read then
     return {'busy'}
   end
 end
-if ARGV[27] ~= '' and (redis.call('GET', KEYS[4]) or record) ~= record then
+if digest ~= '' and (redis.call('GET', KEYS[4]) or record) ~= record then
   return {'busy'}
 end
 
@@ -114,9 +126,9 @@ if not made and replace_from > 0 and replace_from < next then
     put('passed', '0')
   end
 end
-redis.call('HSET', key, 't:' .. number, ARGV[11], 'x:' .. token, whole(number),
-  'd:' .. number, whole(now) .. string.char(#token) .. token .. ARGV[12])
-size = size + #ARGV[11]
+local stamp = whole(now) .. string.char(#token) .. token
+redis.call('HSET', key, 't:' .. number, ARGV[2], 'x:' .. token, whole(number), 'd:' .. number, stamp .. ARGV[3])
+size = size + #ARGV[2]
 
 -- Cut for the caps, in front of a turn that begins with a user's message. A bounded number of turns is looked at;
 -- the next call goes on from there (`look`, with `passed` bytes before it).
@@ -150,49 +162,47 @@ if over(first, 0) then
 end
 
 if made then
-  put('v', ARGV[1])
+  put('v', said[1])
   put('gen', generation)
   put('created', whole(created))
-  put('owner', ARGV[23])
-  put('user', ARGV[24])
-  put('id', ARGV[25])
 end
 put('rev', whole(revision))
+put('tip', stamp)
 put('first', whole(first))
 put('next', whole(number + 1))
 put('size', whole(size))
 put('updated', whole(now))
 put('turns', whole((tonumber(h[12]) or 0) + 1))
-put('cost', string.format('%.17g', (tonumber(h[13]) or 0) + (tonumber(ARGV[16]) or 0)))
-if ARGV[16] == '' then
+put('cost', string.format('%.17g', (tonumber(h[13]) or 0) + (tonumber(said[11]) or 0)))
+if said[11] == '' then
   put('unpriced', whole((tonumber(redis.call('HGET', key, 'unpriced')) or 0) + 1))
 end
 for i, name in ipairs(SUMS) do
-  put(name, whole((tonumber(h[14 + i]) or 0) + tonumber(ARGV[16 + i])))
+  put(name, whole((tonumber(h[15 + i]) or 0) + tonumber(said[11 + i])))
 end
-if ARGV[13] == 'set' and (h[8] or '') == ARGV[14] then
-  put('pin', ARGV[15])
+if verb == 'set' and (h[8] or '') == ARGV[4] then
+  put('pin', ARGV[5])
 end
-for i = 30, #ARGV do
+for i = further, #ARGV do
   fields[#fields + 1] = ARGV[i]
 end
 redis.call('HSET', key, unpack(fields))
-if ARGV[13] == 'drop' and (h[8] or '') == ARGV[14] then
+if verb == 'drop' and (h[8] or '') == ARGV[4] then
   redis.call('HDEL', key, 'pin')
 end
 
-if ARGV[26] == '1' then
+if lease then
   redis.call('DEL', KEYS[3])
 end
-if ARGV[27] ~= '' then
-  if ARGV[28] == '0' then
+if digest ~= '' then
+  if said[21] == '0' then
     redis.call('DEL', KEYS[4])
   else
-    redis.call('SET', KEYS[4], 's' .. string.sub(record, 2), 'PX', ARGV[28])
+    redis.call('SET', KEYS[4], 's' .. string.sub(record, 2), 'PX', said[21])
   end
 end
 
-local life = math.min(tonumber(ARGV[7]), created + tonumber(ARGV[8]) - now)
+local life = math.min(tonumber(said[7]), created + tonumber(said[8]) - now)
 life = math.max(life, (tonumber(h[11]) or 0) - now, 1)
 redis.call('PEXPIREAT', key, whole(now + life))
-return {'ok', number, generation, revision, trimmed, 0, now}
+return {'ok', number, generation, revision, trimmed, 0, now, now + life, stamp, h[15] or ''}

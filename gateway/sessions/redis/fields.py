@@ -9,13 +9,30 @@ from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
 from gateway.conversation import Usage
+from gateway.errors import SessionBusy, SessionChanged, SessionGone
 from gateway.sessions import codec
 from gateway.sessions.known import behind, covers
-from gateway.sessions.store import FORMAT, Append, Head, Mark, Memo, Reservation, Session, SessionKey, Totals, Turn
+from gateway.sessions.store import (
+    FORMAT,
+    Append,
+    Appended,
+    Head,
+    Mark,
+    Memo,
+    Reservation,
+    Session,
+    SessionKey,
+    Totals,
+    Turn,
+)
 
 _BUDGET = 1 << 20
 _LONGEST_TOKEN = 200
 _TIME = 13
+_STORED = 10
+"""Values in append.lua's answer of a turn that was stored now."""
+NOW = 6
+"""Where that says when it was."""
 _NOTHING = Usage()
 
 
@@ -32,59 +49,39 @@ class Window(Struct, frozen=True):
         return not self.below and covers(known, turns=self.turns, marks=self.marks)
 
 
-def load_arguments(window: Window, known: Session | None = None) -> tuple[str | bytes | int, ...]:
+def load_arguments(window: Window, known: Session | None = None) -> tuple[str | bytes, ...]:
     """ARGV of load.lua."""
-    args = window.turns, window.below, int(window.marks), int(window.keep * 1000), _BUDGET
+    asked = f"{window.turns} {window.below} {int(window.marks)} {int(window.keep * 1000)} {_BUDGET}"
     if known is None:
-        return *args, "", 0, 0, ""
-    return *args, known.head.generation, known.head.revision, known.head.next, known.stamp
+        return (asked,)
+    head = known.head
+    return f"{asked} {head.generation} {head.revision} {head.next}", known.stamp
 
 
 def stored_token(token: str) -> str:
-    """A token as it is stored: its length is one byte there."""
-    return token if token.isascii() and len(token) <= _LONGEST_TOKEN else sha256(token.encode()).hexdigest()
+    """A token as it is stored: in one line, and its length is one byte."""
+    fits = token.isascii() and token.isprintable() and len(token) <= _LONGEST_TOKEN
+    return token if fits else sha256(token.encode()).hexdigest()
 
 
 def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) -> list[str | bytes | float]:
     """ARGV of append.lua."""
-    limits = append.limits
-    usage = append.turn.usage or _NOTHING
-    compared = append.replace_from is not None or append.reserved is not None  # else the revision does not count
-    pin = "set" if append.pin is not None else "drop" if append.drop_pin else "keep"
-    args: list[str | bytes | float] = [
-        FORMAT,
-        stored_token(append.token),
-        append.generation or "",
-        "" if append.generation else token_hex(8),
-        append.revision if compared else 0,
-        append.replace_from or 0,
-        int(limits.ttl * 1000),
-        int(limits.max_age * 1000),
-        limits.max_turns,
-        limits.max_bytes,
-        turn,
-        mark,
-        pin,
-        codec.encode(append.pin_was) if append.pin_was is not None else b"",
-        codec.encode(append.pin) if append.pin is not None else b"",
-        "" if append.cost is None else append.cost,
-        append.messages,
-        usage.input,
-        usage.output,
-        usage.cached,
-        usage.cache_write,
-        usage.reasoning,
-        key.owner,
-        key.user,
-        key.id,
-        *_reserved(append),
-        "" if append.since is None or append.generation else f"{append.since * 1000:.3f}",
-    ]
+    pin, was, origin = append.pin, append.pin_was, append.turn.reply.origin
+    verb = "set" if pin is not None else "drop" if append.drop_pin else "keep"
+    if verb == "keep" or pin == was:  # what is set to what it was stays
+        verb, pin, was = "keep", None, None
+    args: list[str | bytes | float] = [_lines(append, verb), turn, mark]
+    if verb != "keep":
+        args.append(b"" if was is None else codec.encode(was))
+    if pin is not None:
+        args.append(codec.encode(pin))
+    if origin is not None:
+        args += ("last", codec.encode(origin))
+    if not append.generation:
+        args += ("owner", key.owner, "user", key.user, "id", key.id)
     for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
         if said is not None:
             args += (name, codec.encode(said))
-    if append.turn.reply.origin is not None:
-        args += ("last", codec.encode(append.turn.reply.origin))
     if append.resends is not None:
         args += ("resends", int(append.resends))
     if append.cut is not None:
@@ -92,11 +89,57 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
     return args
 
 
-def _reserved(append: Append) -> tuple[int, str, int]:
-    wish = append.reserved
-    if wish is None:
-        return 0, "", 0
-    return int(wish.lease), wish.body if wish.retry else "", 0 if append.turn.incomplete else int(wish.kept * 1000)
+def _lines(append: Append, pin: str) -> str:
+    limits, wish, generation = append.limits, append.reserved, append.generation
+    usage = append.turn.usage or _NOTHING
+    revision, reserved, since = 0, "\n\n", ""
+    if append.replace_from is not None or wish is not None:  # else the revision does not count
+        revision = append.revision
+    if wish is not None:
+        kept = 0 if append.turn.incomplete else int(wish.kept * 1000)
+        reserved = f"{int(wish.lease)}\n{wish.body if wish.retry else ''}\n{kept}"
+    if not generation and append.since is not None:
+        since = f"{append.since * 1000:.3f}"
+    return (
+        f"{FORMAT}\n{stored_token(append.token)}\n{generation or ''}\n{'' if generation else token_hex(8)}\n"
+        f"{revision}\n{append.replace_from or 0}\n"
+        f"{int(limits.ttl * 1000)}\n{int(limits.max_age * 1000)}\n{limits.max_turns}\n{limits.max_bytes}\n"
+        f"{'' if append.cost is None else append.cost}\n"
+        f"{append.messages}\n{usage.input}\n{usage.output}\n{usage.cached}\n{usage.cache_write}\n{usage.reasoning}\n"
+        f"{pin}\n{reserved}\n{since}\n"
+    )
+
+
+def read_appended(reply: list[Any], size: int) -> Appended:
+    """What append.lua answers, of a turn of `size` bytes. Raises what `SessionStore.append` does."""
+    if len(reply) == _STORED:
+        _, number, generation, revision, trimmed, _, now, expires, stamp, behind = reply
+        return Appended(
+            number,
+            generation.decode(),
+            revision,
+            trimmed,
+            stamp=stamp,
+            behind=behind,
+            at=now,
+            expires=expires,
+            size=size,
+        )
+    match reply:
+        case [b"ok", number, generation, revision, *_]:
+            return Appended(number, generation.decode(), revision, again=True)
+        case [b"gone"]:
+            raise SessionGone("The session was deleted or has expired while this turn ran.", code="session_gone")
+        case [b"changed"]:
+            raise SessionChanged(
+                "Another turn was stored while this one wanted to replace turns; load the session and try again.",
+                code="session_changed",
+            )
+        case [b"busy"]:
+            raise SessionBusy("The turn's reservation ran out and another came between.", code="session_busy")
+        case [b"format", version]:
+            codec.refuse_newer(version)
+    raise ValueError(reply)
 
 
 def reserve_arguments(verb: str, wish: Reservation) -> tuple[str | int, ...]:
@@ -110,7 +153,7 @@ def read_session(reply: list[Any], window: Window, known: Session | None = None)
 
     Of what is `known`, if that still holds, remains what is in the window.
     """
-    _, expires, fields, first_mark, marks, first_turn, turns, holds = reply
+    expires, fields, first_mark, marks, first_turn, turns, holds = reply
     head = _head(fields, expires)
     decoded = codec.decode_marks([data[_TIME + 1 + data[_TIME] :] for data in marks])
     read_marks: Mapping[int, Mark] = dict(enumerate(decoded, first_mark))

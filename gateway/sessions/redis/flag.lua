@@ -23,5 +23,6 @@ if is ~= wanted then
   flags = flags + (wanted - is) * UNCONFIRMED
   redis.call('HSET', KEYS[1], field, string.sub(d, 1, at - 1) .. string.char(flags) .. string.sub(d, at + 1))
   redis.call('HSET', KEYS[1], 'flagged', redis.call('HINCRBY', KEYS[1], 'rev', 1))
+  redis.call('HDEL', KEYS[1], 'tip')
 end
 return 1

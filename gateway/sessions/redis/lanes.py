@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 from hiredis import Reader, pack_command
+from msgspec import Struct
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ReadOnlyError, RedisClusterException, RedisError
@@ -45,15 +46,12 @@ class _Lost(RedisConnectionError):
     """The connection ended before the reply came."""
 
 
-class _Call:
+class _Call(Struct):
     """Commands that go out together, `left` of them unanswered; the reply is the last one's, or an error's."""
 
-    __slots__ = ("left", "packed", "reply")
-
-    def __init__(self, packed: bytes, count: int, reply: "asyncio.Future[Any]") -> None:
-        self.packed = packed
-        self.left = count
-        self.reply = reply
+    packed: bytes
+    left: int
+    reply: asyncio.Future[Any]
 
     def settle(self, result: object) -> None:
         if not self.reply.done():

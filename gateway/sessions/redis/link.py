@@ -4,7 +4,7 @@ Everything that can go wrong on the way becomes StoreUnavailable with a message 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import cached_property
 from hashlib import sha1
 from importlib.resources import files
@@ -124,11 +124,11 @@ class Server:
         self.lanes = lanes
         self._release = release
 
-    async def call(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401, ARG002 - as the Protocol has it
-        return await self.lanes.call(pack(args))
+    def call(self, key: str, *args: str | bytes | float) -> Coroutine[Any, Any, Any]:  # noqa: ARG002 - Cluster needs it
+        return self.lanes.call(pack(args))
 
-    async def write(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401, ARG002 - as the Protocol has it
-        return await self.lanes.durable.call(pack(args))
+    def write(self, key: str, *args: str | bytes | float) -> Coroutine[Any, Any, Any]:  # noqa: ARG002 - Cluster needs it
+        return self.lanes.durable.call(pack(args))
 
     async def everywhere(self, *args: str) -> list[Any]:
         return [await self.lanes.call(pack(args))]

@@ -3,23 +3,24 @@
 -- Turns never change, they only come behind the last, go from the front, or are replaced up to the last. So whoever
 -- knows the last turn that it read by its stamp (the time and the token in front of its mark) need not read those
 -- up to it again. A flag is set in a mark; the last two marks are always read, and of older ones `flagged` tells.
+-- As long as the stamp is the session's `tip` and the revision the same, nothing has changed at all.
 --
 -- KEYS 1  the session's hash
--- ARGV 1  how many turns are wanted, 0 for none
---      2  the turns wanted are those below this number; 0: the newest
---      3  1: the marks of all turns; 0: those of the turns returned and, with the newest, of the last two
---      4  milliseconds the session must live on; a longer life is left as it is
---      5  bytes of turns to return at most; one turn is returned even if it is larger
---      6  the generation that is known, empty for none   7  its revision   8  the number after its last turn
---      9  the stamp of that turn
+-- ARGV 1  words:
+--         1  how many turns are wanted, 0 for none
+--         2  the turns wanted are those below this number; 0: the newest
+--         3  1: the marks of all turns; 0: those of the turns returned and, with the newest, of the last two
+--         4  milliseconds the session must live on; a longer life is left as it is
+--         5  bytes of turns to return at most; one turn is returned even if it is larger
+--         and if a part of the session is known: 6  the generation   7  the revision   8  the number after its last turn
+--      2  the stamp of that turn
 --
--- Result  nil if there is no session, else an array of
---      1  now, Unix milliseconds
---      2  when the session expires, Unix milliseconds
---      3  the head's fields, in the order of FIELDS below, nil where absent
---      4  the number of the first mark returned, 5  marks, ascending
---      6  the number of the first turn returned, 7  turns, ascending
---      8  1 if what is known still holds: then turns and marks up to it are left out
+-- Result  nil if there is no session; when it expires, Unix milliseconds, if it is as it is known; else an array of
+--      1  when it expires
+--      2  the head's fields, in the order of FIELDS below, nil where absent
+--      3  the number of the first mark returned, 4  marks, ascending
+--      5  the number of the first turn returned, 6  turns, ascending
+--      7  1 if what is known still holds: then turns and marks up to it are left out
 local FIELDS = {
   'v', 'gen', 'rev', 'first', 'next', 'size', 'created', 'updated', 'cut', 'resends', 'replaced',
   'owner', 'user', 'id', 'system', 'preamble', 'tools', 'pin', 'last', 'context',
@@ -28,8 +29,38 @@ local FIELDS = {
 local CHUNK = 500
 
 local key = KEYS[1]
+local asked = {}
+for word in string.gmatch(ARGV[1], '%S+') do
+  asked[#asked + 1] = word
+end
 local wanted, below, all, keep, budget =
-  tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', tonumber(ARGV[4]), tonumber(ARGV[5])
+  tonumber(asked[1]), tonumber(asked[2]), asked[3] == '1', tonumber(asked[4]), tonumber(asked[5])
+local generation, revision, following, stamp = asked[6], asked[7], tonumber(asked[8]), ARGV[2]
+
+-- Lets it live on; when it expires, or an error.
+local function extend()
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local expires = redis.call('PEXPIRETIME', key)
+  if expires < now + keep then
+    local later = string.format('%.0f', now + keep)
+    local done = redis.pcall('PEXPIREAT', key, later)
+    if done == 1 then
+      redis.call('HSET', key, 'hold', later)
+      expires = now + keep
+    elseif string.sub(done.err, 1, 10) ~= 'NOREPLICAS' then -- a master that takes no writes is still read
+      return done
+    end
+  end
+  return expires
+end
+
+if stamp then
+  local is = redis.call('HMGET', key, 'rev', 'tip')
+  if is[1] == revision and is[2] == stamp then
+    return extend()
+  end
+end
 
 local head = redis.call('HMGET', key, unpack(FIELDS))
 if not head[2] then
@@ -52,10 +83,10 @@ local function fetch(letter, from, to)
 end
 
 local known = 0
-if head[2] == ARGV[6] and (tonumber(head[31]) or 0) <= tonumber(ARGV[7]) then
-  local last = redis.call('HGET', key, 'd:' .. (tonumber(ARGV[8]) - 1))
-  if last and string.sub(last, 1, #ARGV[9]) == ARGV[9] then
-    known = tonumber(ARGV[8])
+if stamp and head[2] == generation and (tonumber(head[31]) or 0) <= tonumber(revision) then
+  local last = redis.call('HGET', key, 'd:' .. (following - 1))
+  if last and string.sub(last, 1, #stamp) == stamp then
+    known = following
   end
 end
 
@@ -88,18 +119,8 @@ if newest then
   marks_from = math.max(first, math.min(all and known or from, next - 2))
 end
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local expires = redis.call('PEXPIRETIME', key)
-if expires < now + keep then
-  local later = string.format('%.0f', now + keep)
-  local done = redis.pcall('PEXPIREAT', key, later)
-  if done == 1 then
-    redis.call('HSET', key, 'hold', later)
-    expires = now + keep
-  elseif string.sub(done.err, 1, 10) ~= 'NOREPLICAS' then -- a master that takes no writes is still read
-    return done
-  end
+local expires = extend()
+if type(expires) == 'table' then
+  return expires
 end
-
-return {now, expires, head, marks_from, fetch('d:', marks_from, marks_to), from, fetch('t:', from, top), known > 0 and 1 or 0}
+return {expires, head, marks_from, fetch('d:', marks_from, marks_to), from, fetch('t:', from, top), known > 0 and 1 or 0}

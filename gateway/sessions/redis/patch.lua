@@ -38,6 +38,7 @@ if ARGV[6] ~= '' then
   fields[#fields + 1] = ARGV[6]
 end
 redis.call('HSET', key, unpack(fields))
+redis.call('HDEL', key, 'tip')
 if ARGV[4] == 'drop' then
   redis.call('HDEL', key, 'pin')
 end

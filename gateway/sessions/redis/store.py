@@ -7,7 +7,7 @@ has the fields that `load.lua` names, `t:<n>` for a turn, `d:<n>` for its mark a
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from secrets import token_hex
 from typing import Any, Final, Literal, ParamSpec, TypeVar
@@ -15,15 +15,18 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar
 from msgspec.structs import replace
 from redis.exceptions import ResponseError
 
-from gateway.errors import SessionBusy, SessionChanged, SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
+from gateway.errors import SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
 from gateway.sessions import codec
 from gateway.sessions.breaker import Breaker
 from gateway.sessions.deadlines import Deadlines
+from gateway.sessions.known import unchanged
 from gateway.sessions.redis.edit import STAGED, fields_of, patch_arguments
 from gateway.sessions.redis.fields import (
+    NOW,
     Window,
     append_arguments,
     load_arguments,
+    read_appended,
     read_session,
     reserve_arguments,
     stored_token,
@@ -91,11 +94,13 @@ class RedisStore:
 
     # ------------------------------------------------------------ turns
 
-    async def load(
+    def load(
         self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
-    ) -> Session | None:
-        window = Window(turns=turns, below=below, marks=marks, keep=keep)
-        return await self._within(self._read, key, window, known if known and window.is_in(known) else None)
+    ) -> Coroutine[Any, Any, Session | None]:
+        window = Window(turns, below, marks, keep)
+        if known is not None and not window.is_in(known):
+            known = None
+        return self._within(self._read, key, window, known)
 
     async def turns(self, key: SessionKey, *, first: int, count: int) -> Mapping[int, Turn]:
         first = max(first, 1)
@@ -106,26 +111,8 @@ class RedisStore:
         part = await self._within(self._part, self._key(key.tag), Window())
         return part[0].head if part is not None else None
 
-    async def append(self, key: SessionKey, append: Append) -> Appended:
-        turn, mark = codec.encode_turn(append.turn, append.mark)
-        if len(turn) > append.limits.max_bytes:
-            raise SessionTooLarge(
-                f"This turn takes {len(turn)} bytes, and a session may have {append.limits.max_bytes}.",
-                code="session_too_large",
-            )
-        outcome = await self._within(self._put, key, append, turn, mark)
-        match outcome:
-            case Appended():
-                return outcome
-            case "changed":
-                raise SessionChanged(
-                    "Another turn was stored while this one wanted to replace turns; load the session and try again.",
-                    code="session_changed",
-                )
-            case "gone":
-                raise SessionGone("The session was deleted or has expired while this turn ran.", code="session_gone")
-            case "busy":
-                raise SessionBusy("The turn's reservation ran out and another came between.", code="session_busy")
+    def append(self, key: SessionKey, append: Append) -> Coroutine[Any, Any, Appended]:
+        return self._within(self._put, key, append)
 
     async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
         args = (number, stored_token(token), int(unconfirmed))
@@ -276,10 +263,12 @@ class RedisStore:
         """The head and the turns of a window, in as many calls as their bytes need."""
         name = self._key(key.tag)
         for _ in range(_ROUNDS):
-            got = await self._part(name, window, known)
-            if got is None:
+            reply = await self._load.run(self._link, (name,), *load_arguments(window, known))
+            if reply is None:
                 return None
-            session, _ = got
+            if known is not None and isinstance(reply, int):
+                return unchanged(known, turns=window.turns, marks=window.marks, expires=reply)
+            session, _ = read_session(reply, window, known)
             bottom = max(session.head.first, (window.below or session.head.next) - window.turns)
             if next(iter(session.turns), bottom) <= bottom:
                 return session
@@ -302,37 +291,34 @@ class RedisStore:
             session = replace(session, marks=marks, turns=turns)
         return session
 
-    async def _part(self, name: str, window: Window, known: Session | None = None) -> tuple[Session, int] | None:
+    async def _part(self, name: str, window: Window) -> tuple[Session, int] | None:
         """One call's worth, and the revision at which turns were replaced last."""
-        reply = await self._load.run(self._link, (name,), *load_arguments(window, known))
-        return read_session(reply, window, known) if reply is not None else None
+        reply = await self._load.run(self._link, (name,), *load_arguments(window))
+        return read_session(reply, window) if reply is not None else None
 
-    async def _put(
-        self, key: SessionKey, append: Append, turn: bytes, mark: bytes
-    ) -> Appended | Literal["gone", "changed", "busy"]:
+    async def _put(self, key: SessionKey, append: Append) -> Appended:
         limits = append.limits
+        turn, mark = codec.encode_turn(append.turn, append.mark)
+        if len(turn) > limits.max_bytes:
+            raise SessionTooLarge(
+                f"This turn takes {len(turn)} bytes, and a session may have {limits.max_bytes}.",
+                code="session_too_large",
+            )
         if append.generation is None:
             began = time.monotonic()
             await self._refuse_more(key, limits)
             await self._index.add(key, limits)
             if append.since is not None:
                 append = replace(append, since=append.since + time.monotonic() - began)
-        retry = f"k:{append.reserved.retry}" if append.reserved is not None else "k:"
-        keys = (self._key(key.tag), *self._beside(key, "d", "l", retry))
+        keys: tuple[str, ...] = (self._key(key.tag),)
+        if append.reserved is not None:
+            keys += self._beside(key, "d", "l", f"k:{append.reserved.retry}")
+        elif append.generation is None:
+            keys += self._beside(key, "d")
         reply = await self._append.write(self._link, keys, *append_arguments(key, append, turn, mark))
-        match reply:
-            case [b"ok", number, generation, revision, trimmed, again, now]:
-                self._index.used(key, now, limits)
-                return Appended(number, generation.decode(), revision, trimmed, bool(again))
-            case [b"gone"]:
-                return "gone"
-            case [b"changed"]:
-                return "changed"
-            case [b"busy"]:
-                return "busy"
-            case [b"format", version]:
-                codec.refuse_newer(version)
-        raise ValueError(reply)
+        appended = read_appended(reply, len(turn))
+        self._index.used(key, reply[NOW], limits)
+        return appended
 
     async def _take(self, key: SessionKey, reservation: Reservation) -> Reserved:
         found = await self._hold(key, reservation, "take")

@@ -7,21 +7,29 @@ from gateway.conversation import Usage
 from gateway.sessions.store import Append, Head, Patch, Pin, Totals
 
 
-def after(head: Head, append: Append, now: int) -> Head:
-    """What a turn changes in the head beside its number and size."""
-    limits, origin = append.limits, append.turn.reply.origin
-    expires = min(now + int(limits.ttl * 1000), head.created + int(limits.max_age * 1000))
+def after(head: Head, append: Append, *, now: int, expires: int, number: int, size: int) -> Head:
+    """The head behind a turn that was stored as `number`; `size` is that of all turns then."""
+    origin = append.turn.reply.origin
     return replace(
         head,
         revision=head.revision + 1,
+        next=number + 1,
+        size=size,
         updated=now,
-        expires=max(expires if expires > now else head.expires, head.kept),
+        expires=expires,
         cut=head.cut if append.cut is None else append.cut,
         resends=head.resends if append.resends is None else append.resends,
         pin=_pin(head.pin, append),
         last=origin or head.last,
         totals=_sum(head.totals, append),
     )
+
+
+def expiry(head: Head, append: Append, now: int) -> int:
+    """When a session expires behind a turn."""
+    limits = append.limits
+    expires = min(now + int(limits.ttl * 1000), head.created + int(limits.max_age * 1000))
+    return max(expires if expires > now else head.expires, head.kept)
 
 
 def patched(head: Head, patch: Patch, now: int) -> Head:
