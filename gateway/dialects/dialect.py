@@ -119,7 +119,7 @@ class Dialect(Protocol):
     FORWARDED_HEADERS: frozenset[str]
     """Lower-case names of client headers that go up to a provider of the same dialect."""
     JOINABLE: bool
-    """Whether `splice` looks at no message without SIGNATURE_MARK, so that several may be given to it as one."""
+    """Whether `splice` looks at no message without SIGNATURE_MARK, so that it takes several as one (`told`)."""
     COUNTING: Counting | None
     """How tokens are counted, where the vendor has an endpoint for it."""
 
@@ -138,8 +138,13 @@ class Dialect(Protocol):
         system: Sequence[bytes] | None = None,
         messages: Sequence[bytes] | None = None,
         tools: bytes | None = None,
+        told: Sequence[bytes] = (),
     ) -> bytes:
-        """The request as a body for a provider of the same dialect: all as sent but for what is given here."""
+        """The request as a body for a provider of the same dialect: all as sent but for what is given here.
+
+        `told`: what stands in front of `messages`, where the dialect is JOINABLE: pieces of one or more messages
+        without SIGNATURE_MARK, each message with a comma behind it.
+        """
 
     def decode_prompt(self, request: Request) -> Prompt:
         """The whole request in neutral form."""

@@ -3,7 +3,7 @@
 Fitted per attempt, since targets differ. Pure.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -14,8 +14,11 @@ from gateway.dialects.dialect import Dialect, Encoded, Request
 from gateway.dialects.registry import DIALECTS
 from gateway.routing.table import Target
 from gateway.sessions.history import Aligned
+from gateway.sessions.known import begins
 from gateway.sessions.store import Mark, Memo, Turn
 
+_PIECES = 32
+"""So many are made one: each further turn would cost more to list than it costs, now and then, to copy them."""
 UNANSWERED = "This tool call was never answered."
 KEPT_SHARE = 0.75
 """How much of a window a cut leaves: the prefix, and with it the provider's cache, then stays for many turns."""
@@ -70,7 +73,7 @@ class Fitting:
             return self._alone(target)
         numbers = window(self._aligned, target.context_tokens, self._max_turns, self._cut)
         told = self._told(self._aligned, numbers, target)
-        encoded = self._whole(self._aligned, told.messages, target)
+        encoded = self._whole(self._aligned, told, target)
         return Fitted(
             body=encoded.body,
             dropped=encoded.dropped,
@@ -93,16 +96,17 @@ class Fitting:
             return replace(self._prompt, max_tokens=target.max_output_tokens)
         return self._prompt
 
-    def _whole(self, aligned: Aligned, history: Sequence[bytes], target: Target) -> Encoded:
-        provider = DIALECTS[target.dialect]
+    def _whole(self, aligned: Aligned, told: "_Told", target: Target) -> Encoded:
+        provider, in_pieces = DIALECTS[target.dialect], told.in_pieces
         if provider is self._client:
             return Encoded(
                 provider.splice(
                     self._request,
                     model=target.model,
                     system=_system(aligned, provider),
-                    messages=(*history, *aligned.sent),
+                    messages=aligned.sent if in_pieces else (*told.messages, *aligned.sent),
                     tools=_tools(aligned.tools, provider),
+                    told=told.messages if in_pieces else (),
                 )
             )
         prompt = self._decoded(target)
@@ -114,7 +118,7 @@ class Fitting:
             DIALECTS[aligned.tools.dialect].decode_tools(aligned.tools.messages[0]) if aligned.tools else ()
         )
         prompt = replace(prompt, messages=messages, system=system, tools=tools)
-        return provider.encode_prompt(prompt, target.origin, history)
+        return provider.encode_prompt(prompt, target.origin, told.messages)
 
     def _told(self, aligned: Aligned, numbers: range, target: Target) -> "_Told":
         """What a target is told of these turns. What it was told before is not made anew."""
@@ -127,19 +131,21 @@ class Fitting:
         if not isinstance(told, _Told) or not told.goes_on(settled, (provider.NAME, origin, joined)):
             told = _Told((provider.NAME, origin, joined), numbers[:0], (), 0, 0)
         told = memo.value = told.on(settled, aligned, provider)
-        told = told.on(numbers, aligned, provider)
+        if settled is not numbers:
+            told = told.on(numbers, aligned, provider)
         if not aligned.preamble:
             return told
         preamble = tuple(render(aligned.preamble, provider, origin))
-        return told._replace(messages=(*preamble, *told.messages), amount=len(preamble) + told.amount)
+        messages = (*preamble, *told.apart())
+        return told._replace(messages=messages, amount=len(preamble) + told.amount, plain=False)
 
 
 class _Told(NamedTuple):
     """Turns `numbers` as a target is told them, in `amount` messages, counted as `tokens`.
 
-    `how`: in which dialect, to whom, and whether the messages are one piece of bytes, as long as they are `plain`: a
-    message with a mark of a signature in it, if only as a text, is looked at on its own. They stay so for as long as
-    the turns do.
+    `how`: in which dialect, to whom, and whether `messages` are pieces, as `splice` takes what was told, as long as
+    they are `plain`: a message with a mark of a signature in it, if only as a text, is looked at on its own. They stay
+    so for as long as the turns do.
     """
 
     how: tuple[str, Origin, bool]
@@ -148,6 +154,17 @@ class _Told(NamedTuple):
     amount: int
     tokens: int
     plain: bool = True
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether there is a comma behind each message, and any number of them in a piece."""
+        return self.plain and self.how[2]
+
+    def apart(self) -> tuple[bytes, ...]:
+        """The messages without a comma behind the last one; those in pieces are one then."""
+        if not self.in_pieces:
+            return self.messages
+        return (b"".join(self.messages)[:-1],) if self.messages else ()
 
     def goes_on(self, numbers: range, how: tuple[str, Origin, bool]) -> bool:
         """Whether these turns, so told, begin with those."""
@@ -163,9 +180,12 @@ class _Told(NamedTuple):
         if new is None:
             new = [message for number in rest for message in _turn(aligned, number, provider, origin)]
             plain = plain and SIGNATURE_MARK not in b"".join(new)
-        messages = (*self.messages, *new)
         tokens = self.tokens + sum([aligned.marks[number].tokens for number in rest])
-        messages = (b",".join(messages),) if joined and plain and messages else messages
+        if joined and plain:
+            messages = (*self.messages, b",".join((*new, b""))) if new else self.messages
+            messages = messages if len(messages) < _PIECES else (b"".join(messages),)
+        else:
+            messages = (*self.apart(), *new)
         return _Told(self.how, numbers, messages, self.amount + len(new), tokens, plain)
 
 
@@ -285,7 +305,7 @@ def _numbers(turns: Mapping[int, Turn], cut: int) -> range:
     """The turns that there are from number `cut` on."""
     if not turns:
         return range(cut, cut)
-    lowest = min(turns)
+    lowest = begins(turns, cut)
     end = lowest + len(turns)
     return range(lowest, end) if cut <= lowest else range(cut, max(cut, end))
 
@@ -296,12 +316,11 @@ def _from_newest_fresh(numbers: range, marks: Mapping[int, Mark]) -> range:
 
 def turn_tokens(aligned: Aligned | None, turn: Turn, fitted: Fitted) -> int:
     """What a turn adds to a prompt: by the provider's count where it gave one, else a quarter of the bytes."""
-    estimate = (sum(map(len, turn.question.messages)) + sum(map(len, turn.reply.messages))) // 4
-    if turn.usage is None or aligned is None:
-        return estimate
-    before = fitted.tokens
-    if aligned.mode == "resend":  # the client told all of it
-        before = sum([mark.tokens for number, mark in aligned.marks.items() if fitted.cut <= number])
-    answer = turn.usage.output - turn.usage.reasoning
-    asked = turn.usage.input - before
-    return asked + answer if asked > 0 else estimate
+    if turn.usage is not None and aligned is not None:
+        before = fitted.tokens
+        if aligned.mode == "resend":  # the client told all of it
+            before = sum([mark.tokens for number, mark in aligned.marks.items() if fitted.cut <= number])
+        asked = turn.usage.input - before
+        if asked > 0:
+            return asked + turn.usage.output - turn.usage.reasoning
+    return (sum(map(len, turn.question.messages)) + sum(map(len, turn.reply.messages))) // 4

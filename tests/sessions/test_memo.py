@@ -71,6 +71,17 @@ def test_each_turn_comes_behind_what_was_told_before(client: str, provider: str)
         assert now == fitted(client, target, session_of(client, provider, count, Memo(), cut=cut))
 
 
+@pytest.mark.parametrize("client", NAMES)
+def test_a_long_history_grows_turn_by_turn(client: str) -> None:
+    memo, target = Memo(), Target(provider="up", credential="up-1", model=MODELS[client], dialect=client)
+    for count in range(110):
+        now = fitted(client, target, session_of(client, client, count, memo))
+        whole = json.loads(now.body)
+        assert len(whole.get("messages") or whole.get("input") or whole["contents"]) > count
+        if count % 10 == 0:
+            assert now == fitted(client, target, session_of(client, client, count, Memo()))
+
+
 def test_what_one_target_was_told_is_not_told_to_another() -> None:
     memo = Memo()
     targets = [Target(provider=name, credential="1", model="m", dialect=name) for name in NAMES]

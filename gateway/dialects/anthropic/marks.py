@@ -6,6 +6,8 @@ beside it, in a `redacted_thinking` block that says whose it is. Thinking that n
 signature of ours. The vendor would refuse all of them: `without_foreign` takes them out of what it is sent.
 """
 
+from collections.abc import Sequence
+
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -77,7 +79,7 @@ def _is_beside(part: Reasoning) -> bool:
     return value.startswith((_CALL, _TEXT)) and SIGNATURE_MARK.decode() in value
 
 
-def without_foreign(messages: list[bytes]) -> list[bytes]:
+def without_foreign(messages: Sequence[bytes]) -> list[bytes]:
     """The messages without blocks that only carry a foreign signature; all others are the bytes they were."""
     cleaned = (_clean(message) if SIGNATURE_MARK in message else message for message in messages)
     return [message for message in cleaned if message]

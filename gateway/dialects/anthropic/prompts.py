@@ -29,6 +29,7 @@ from gateway.dialects.anthropic.settings import (
 from gateway.dialects.anthropic.tools import encode_tools, read_choice, read_tools, written_choice
 from gateway.dialects.anthropic.wire import EMPTY, FIELDS, ITEMS, NAME, TEXT, UNREADABLE, encode, first, is_absent, read
 from gateway.dialects.dialect import Encoded, Request, Spoken
+from gateway.dialects.lists import with_list
 from gateway.errors import GatewayError, Kind
 
 _COUNT: Decoder[int | None] = Decoder(int | None)
@@ -96,6 +97,7 @@ def splice(
     system: Sequence[bytes] | None = None,
     messages: Sequence[bytes] | None = None,
     tools: bytes | None = None,
+    told: Sequence[bytes] = (),
 ) -> bytes:
     """The request for a provider of this dialect: all as sent but for what is given here.
 
@@ -110,13 +112,14 @@ def splice(
             fields["system"] = Raw(_one_system(system))
     if messages is None and _has_mark(fields["messages"]):
         messages = [bytes(raw) for raw in read(ITEMS, fields["messages"], "messages")]
-    if messages is not None:
-        fields["messages"] = Raw(b"[" + b",".join(without_foreign(list(messages))) + b"]")
     if tools is not None:
         fields.pop("tools", None)
         if tools:
             fields["tools"] = Raw(tools)
-    return encode(fields)
+    if messages is None:
+        return encode(fields)
+    fields.pop("messages", None)
+    return with_list(encode(fields), b"messages", told=told, own=b",".join(without_foreign(messages)))
 
 
 def _has_mark(messages: Raw) -> bool:

@@ -28,6 +28,7 @@ from gateway.dialects.gemini.wire import (
     starts,
 )
 from gateway.dialects.gemini.writing import STRICT, encode_messages
+from gateway.dialects.lists import with_list
 from gateway.errors import GatewayError, Kind
 
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
@@ -80,6 +81,7 @@ def splice(
     system: Sequence[bytes] | None = None,
     messages: Sequence[bytes] | None = None,
     tools: bytes | None = None,
+    told: Sequence[bytes] = (),
 ) -> bytes:
     """The request as a body for a Gemini provider. The model goes into the path, so a `model` in the body goes.
 
@@ -89,14 +91,17 @@ def splice(
     if system is not None:
         _put(fields, "systemInstruction", _one_system(system))
     if messages is not None:
-        fields["contents"] = Raw(b"[" + b",".join(messages) + b"]")
+        fields["contents"] = Raw(b"[%b]" % b",".join(messages))
     elif starts(fields["contents"], (b'"',)):
         fields["contents"] = Raw(b"[" + contents(fields["contents"])[0] + b"]")
     if tools is not None:
         _put(fields, "tools", tools)
     if SIGNATURE_MARK in bytes(fields["contents"]):
         fields["contents"] = _without_foreign(fields["contents"], model)
-    return ENCODER.encode(fields)
+    if not told:
+        return ENCODER.encode(fields)
+    own = bytes(fields.pop("contents"))[1:-1]
+    return with_list(ENCODER.encode(fields), b"contents", told=told, own=own)
 
 
 def _put(fields: dict[str, Raw], name: str, value: bytes) -> None:

@@ -54,7 +54,10 @@ _LONGEST_ID = 40
 
 def decode_messages(messages: Sequence[bytes | Raw], origin: Origin | None = None) -> tuple[Message, ...]:
     """Messages from their JSON. Raises GatewayError (INVALID) with the message at fault."""
-    return read_messages([read(to_message, raw, f"messages[{i}]") for i, raw in enumerate(messages)], origin)
+    wires = [read(to_message, raw, f"messages[{i}]") for i, raw in enumerate(messages)]
+    if len(wires) == 1 and wires[0].role == "user" and isinstance(wires[0].content, str) and wires[0].content:
+        return (Message("user", (Text(wires[0].content),)),)  # what most requests of a session have
+    return read_messages(wires, origin)
 
 
 def read_wires(messages: Raw) -> list[WireMessage]:

@@ -32,6 +32,7 @@ from gateway.dialects.openai_chat.tools import as_custom, custom_names, is_legac
 from gateway.dialects.openai_chat.wire import (
     Choice,
     Completion,
+    Plain,
     WireUsage,
     encode,
     is_given,
@@ -51,6 +52,8 @@ _STOPS = {
     "model_length": Stop.CONTEXT,  # Mistral
 }
 _BROKEN = {"error", "insufficient_system_resource"}  # OpenRouter; DeepSeek
+_to_plain = msgspec.json.Decoder(Plain)
+_to_text = msgspec.json.Decoder(str)
 _UNFIT = re.compile(r"[^A-Za-z0-9_-]")
 _OUTPUT_ONLY = ("annotations", "parsed")
 
@@ -68,9 +71,14 @@ def decode_reply(body: bytes, origin: Origin, *, skim: bool = False, keep: bool 
         usage = None if completion.usage is None else decode_usage(completion.usage)
         if skim:
             return Reply(usage=usage)
-        wire = to_message.decode(choice.message)
-        parts = _identified(MessageReader(origin).reply_parts(wire, "message"), fallback_id(completion))
-        said = (_said(to_fields.decode(choice.message), parts),) if keep and parts else ()
+        plain = _plain(choice.message)
+        if plain is not None:
+            parts: list[AnyPart] = [Text(plain[0])]
+            said: tuple[bytes, ...] = (plain[1],)
+        else:
+            wire = to_message.decode(choice.message)
+            parts = _identified(MessageReader(origin).reply_parts(wire, "message"), fallback_id(completion))
+            said = (_said(to_fields.decode(choice.message), parts),) if keep and parts else ()
     except (msgspec.MsgspecError, RecursionError) as error:
         raise UpstreamError(Kind.BAD_GATEWAY, "The provider sent a reply that is no chat completion.") from error
     except GatewayError as error:
@@ -87,6 +95,16 @@ def decode_reply(body: bytes, origin: Origin, *, skim: bool = False, keep: bool 
         usage=usage,
         said=said,
     )
+
+
+def _plain(message: Raw) -> tuple[str, bytes] | None:
+    """The text of a message that is nothing else, as most are, and how the vendor wants it back; None for others."""
+    try:
+        content = _to_plain.decode(message).content
+        text = _to_text.decode(content)
+    except msgspec.MsgspecError:
+        return None
+    return (text, b'{"role":"assistant","content":%b}' % content) if text else None
 
 
 def _first(completion: Completion, body: bytes) -> Choice:

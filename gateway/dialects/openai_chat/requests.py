@@ -1,12 +1,13 @@
 """A client's request, opened but not translated, and on its way to a provider of the same dialect."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Raw, Struct
 
 from gateway.conversation import SIGNATURE_MARK
 from gateway.dialects.dialect import Request, Spoken
+from gateway.dialects.lists import with_list
 from gateway.dialects.openai_chat.reasoning import strip_wrapped
 from gateway.dialects.openai_chat.tools import tools_member
 from gateway.dialects.openai_chat.wire import (
@@ -29,6 +30,8 @@ class _Role(Struct):
 _to_role = msgspec.json.Decoder(_Role)
 _to_bool = msgspec.json.Decoder(bool)
 _TRUE = Raw(b"true")
+SYSTEM = ("system", "developer")
+"""The roles of what stands in front of a conversation."""
 
 
 def open_request(body: bytes, *, model: str = "", stream: bool = False, query: str = "") -> Request:
@@ -56,16 +59,16 @@ def open_request(body: bytes, *, model: str = "", stream: bool = False, query: s
 def spoken(request: Request) -> Spoken:
     """The conversation inside, undecoded; legacy functions count as tools."""
     messages = [bytes(raw) for raw in read(to_raws, request.fields["messages"], "messages")]
-    lead = leading(read(_to_role, raw, f"messages[{i}]") for i, raw in enumerate(messages))
+    lead = 0
+    while lead < len(messages) and read(_to_role, messages[lead], f"messages[{lead}]").role in SYSTEM:
+        lead += 1
     return Spoken(tuple(messages[:lead]), tuple(messages[lead:]), tools_member(request.fields))
 
 
-def leading(messages: Iterable[_Role | WireMessage]) -> int:
+def leading(messages: Sequence[WireMessage]) -> int:
     """How many system and developer messages come first."""
     lead = 0
-    for message in messages:
-        if message.role not in ("system", "developer"):
-            break
+    while lead < len(messages) and messages[lead].role in SYSTEM:
         lead += 1
     return lead
 
@@ -87,6 +90,7 @@ def splice(
     system: Sequence[bytes] | None = None,
     messages: Sequence[bytes] | None = None,
     tools: bytes | None = None,
+    told: Sequence[bytes] = (),
 ) -> bytes:
     """The request as a body for a provider: all as sent but for what is given here.
 
@@ -94,15 +98,11 @@ def splice(
     """
     fields = dict(request.fields)
     fields["model"] = Raw(encode(model))
-    if system is not None and messages is not None:
-        fields["messages"] = Raw(_joined((*system, *messages)))
-    elif system is not None or messages is not None:
-        own = spoken(request)
-        whole = [*(own.system if system is None else system), *(own.messages if messages is None else messages)]
-        fields["messages"] = Raw(_joined(whole))
+    anew = system is not None or messages is not None
+    if anew:
+        fields.pop("messages", None)
     elif SIGNATURE_MARK in bytes(fields["messages"]):
-        whole = [*read(to_raws, fields["messages"], "messages")]
-        fields["messages"] = Raw(_joined(whole))
+        fields["messages"] = Raw(b"[%b]" % _joined([*read(to_raws, fields["messages"], "messages")]))
     if tools is not None:
         fields.pop("tools", None)
         if tools:
@@ -111,10 +111,15 @@ def splice(
         options = present(fields, "stream_options")
         asked = {} if options is None else read(to_fields, options, "stream_options")
         fields["stream_options"] = Raw(encode(asked | {"include_usage": _TRUE}))
-    return encode(fields)
+    if not anew:
+        return encode(fields)
+    if system is None or messages is None:
+        own = spoken(request)
+        system, messages = own.system if system is None else system, own.messages if messages is None else messages
+    return with_list(encode(fields), b"messages", front=_joined(system), told=told, own=_joined(messages))
 
 
 def _joined(messages: Sequence[bytes | Raw]) -> bytes:
-    """The messages as a list, without signatures that we wrapped."""
+    """The messages without signatures that we wrapped, separated by commas."""
     joined = b",".join(messages)
-    return b"[%b]" % (b",".join(map(strip_wrapped, messages)) if SIGNATURE_MARK in joined else joined)
+    return b",".join(map(strip_wrapped, messages)) if SIGNATURE_MARK in joined else joined

@@ -6,7 +6,7 @@ DeepSeek and vLLM `reasoning_content`, OpenRouter `reasoning` and `reasoning_det
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -122,6 +122,20 @@ class WireMessage(Struct):
     reasoning: str | None = None
     reasoning_details: list[Raw] | None = None
     extra_content: Extra | None = None
+
+
+class Plain(Struct, forbid_unknown_fields=True):
+    """A reply's message that has text and nothing else."""
+
+    content: Raw
+    role: Literal["assistant"] = "assistant"
+    refusal: None = None
+    annotations: tuple[()] | None = None
+    audio: None = None
+    tool_calls: None = None
+    function_call: None = None
+    reasoning: None = None
+    reasoning_content: None = None
 
 
 class Detail(Struct):

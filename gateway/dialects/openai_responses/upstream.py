@@ -43,6 +43,7 @@ def splice(
     system: Sequence[bytes] | None = None,
     messages: Sequence[bytes] | None = None,
     tools: bytes | None = None,
+    told: Sequence[bytes] = (),  # noqa: ARG001 - no history is given as one here: each item is looked at
 ) -> bytes:
     """The body for a provider of the same dialect. Raises GatewayError (INVALID)."""
     fields = {name: raw for name, raw in request.fields.items() if name not in _STATE}
