@@ -51,7 +51,7 @@ async def first_answer(gateway: Gateway, ask: Ask, recall: Recall | None, watch:
     """Walk the plan until a target answers, or refuses for good."""
     route = find_route(gateway, ask, record)
     aligned, cut, tag = (recall.aligned, recall.cut, recall.ask.key.tag) if recall else (None, 0, "")
-    wish = Wish(recall.pin.seat if recall and recall.pin else None, ask.affinity, next(gateway.turns))
+    wish = Wish(recall.seat if recall else None, ask.affinity, next(gateway.turns))
     fitting = Fitting(ask.client, ask.request, aligned, cut=cut, max_turns=gateway.max_turns, tag=tag)
     refusal: UpstreamError | None = None
     for target in plan(route, wish, gateway.fleet.state()):
@@ -178,8 +178,7 @@ async def settle(turn: Open, reply: Reply, said: int = 0, *, incomplete: bool = 
     turn.note(reply, said, incomplete=incomplete)
     if recall is None or memory is None:
         return
-    was = recall.pin.seat if recall.pin else None
-    pin, turn.record.affinity = seat_after(answer.route, was, answer.target, turn.gateway.fleet.health)
+    pin, turn.record.affinity = seat_after(answer.route, recall.seat, answer.target, turn.gateway.fleet.health)
     answered = Answered(
         token=turn.ask.id,
         reply=reply,
@@ -190,7 +189,7 @@ async def settle(turn: Open, reply: Reply, said: int = 0, *, incomplete: bool = 
         overflown=overflown,
         pin=None if incomplete or pin is None else Pin(*pin),
     )
-    await asyncio.shield(memory.commit(recall, answered))
+    await memory.commit(recall, answered)
 
 
 async def confirm(turn: Open) -> None:

@@ -6,9 +6,10 @@ and in either case the client, the metrics and the log are told.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -94,6 +95,12 @@ class Recall(Struct, kw_only=True):
         return self.head.pin if self.head else None
 
     @property
+    def seat(self) -> tuple[str, str] | None:
+        """The same, as routing knows it."""
+        pin = self.head.pin if self.head else None
+        return pin.seat if pin else None
+
+    @property
     def cut(self) -> int:
         """The first turn that is still injected."""
         return self.head.cut if self.head else 0
@@ -159,6 +166,7 @@ class Memory:
         self.store = store
         self._digests = digests
         self._sessions = config.sessions
+        self._alone = config.sessions.conflict == "reject"
         self._window = config.history.max_turns
         self._keep = float(config.routing.deadline)
         self._budget = float(config.sessions.redis.timeout) if config.sessions.store == "redis" else inf
@@ -204,7 +212,7 @@ class Memory:
         recall = Recall(ask=ask, state="new")
         self._metrics.turns += 1
         try:
-            if not await self._made_already(recall):
+            if not ((ask.retry_key or self._alone) and await self._made_already(recall)):
                 recall.aligned = await self._aligned(asked, recall)
         except StoreUnavailable as error:
             await self.end(recall)
@@ -217,7 +225,8 @@ class Memory:
             return recall
         if recall.replayed is not None:
             recall.state = "replayed"
-        recall.name = self._name(recall)
+        if ask.stored is not None or recall.replayed is not None:
+            recall.name = self._name(recall)
         return recall
 
     async def end(self, recall: Recall) -> None:
@@ -232,7 +241,7 @@ class Memory:
     async def _made_already(self, recall: Recall) -> bool:
         """Reserve what the turn needs for itself; whether its Idempotency-Key has made it before (rule S10)."""
         ask = recall.ask
-        lease = self._sessions.conflict == "reject" and not ask.made and not (ask.stored and ask.stored.previous)
+        lease = self._alone and not ask.made and not (ask.stored and ask.stored.previous)
         if not (lease or ask.retry_key):
             return False
         wish = Reservation(holder=ask.token, lease=lease, retry=ask.retry_key, body=ask.body)
@@ -351,7 +360,10 @@ class Memory:
         return recall
 
     async def commit(self, recall: Recall, answered: Answered) -> None:
-        """Store the turn (rule S3). Raises GatewayError only where `on_failure` is `reject`."""
+        """Store the turn (rule S3), whatever cancels the task meanwhile.
+
+        Raises GatewayError only where `on_failure` is `reject`.
+        """
         if recall.aligned is None or (answered.incomplete and self._sessions.partial_turns == "drop"):
             return
         stored = recall.ask.stored
@@ -364,8 +376,14 @@ class Memory:
         append = self._append(recall, recall.aligned, answered)
         if append is None:
             return
+        kind = "incomplete" if answered.incomplete else "replacing" if append.replace_from is not None else "complete"
         try:
             recall.committed = await self._timed("append", self._put(recall, append), recall)
+        except asyncio.CancelledError:  # the gateway is stopped in a hurry; what is put twice is stored once
+            with suppress(StoreError):
+                recall.committed = await asyncio.shield(self._timed("append", self._put(recall, append), recall))
+                self._metrics.stored(kind)
+            raise
         except StoreError as error:
             recall.state = "unsaved"
             log.warning("a turn of session %s is not saved: %s", recall.ask.key.tag, error.message)
@@ -377,14 +395,14 @@ class Memory:
                     retry_after=1.0,
                 ) from None
             return
-        self._metrics.stored(
-            "incomplete" if answered.incomplete else "replacing" if append.replace_from is not None else "complete"
-        )
+        self._metrics.stored(kind)
 
-    async def _put(self, recall: Recall, append: Append) -> Appended:
+    def _put(self, recall: Recall, append: Append) -> Coroutine[Any, Any, Appended]:
         place = recall.place
-        if place is None:
-            return await self.store.append(recall.ask.key, append)
+        return self.store.append(recall.ask.key, append) if place is None else self._placed(recall, place, append)
+
+    async def _placed(self, recall: Recall, place: chains.Place, append: Append) -> Appended:
+        """Store the answer to a response where its chain goes on."""
         if place.key is not None:
             try:
                 return await self.store.append(place.key, chains.placed(append, place))
@@ -412,7 +430,7 @@ class Memory:
             question=Said(aligned.dialect, aligned.question),
             reply=Said(provider.NAME, said, origin),
             usage=answered.reply.usage,
-            stop=(answered.reply.stop or Stop.END).value if not answered.incomplete else "",
+            stop=(answered.reply.stop or Stop.END) if not answered.incomplete else "",
             elapsed=round(answered.elapsed * 1000),
             incomplete=answered.incomplete,
             cost=cost_of(answered.target.prices, answered.reply.usage),
@@ -448,7 +466,7 @@ class Memory:
             reply=self._digests.of([*aligned.prefill, Message("assistant", parts)]),
             tokens=turn_tokens(aligned, turn, answered.fitted),
             incomplete=answered.incomplete,
-            calls=tuple((part.id, part.name) for part in parts if isinstance(part, ToolCall)),
+            calls=tuple([(part.id, part.name) for part in parts if isinstance(part, ToolCall)]),
         )
 
     async def _timed(self, operation: str, work: Awaitable[_T], recall: Recall) -> _T:

@@ -63,10 +63,9 @@ TEXTS = st.sampled_from(
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Asks a gateway with providers of all kinds, whose sessions are files: `asked(method, path, headers, body)`."""
     store = FileStore(str(tmp_path_factory.mktemp("any") / "sessions"))
-    started: asyncio.Future[Harness]
     with asyncio.Runner() as runner:
 
-        async def live() -> None:
+        async def live(started: "asyncio.Future[Harness]", stopped: asyncio.Event) -> None:
             async with gateway(store, config=PROVIDERS) as gw:
                 await gw.chat("hello", "made")
                 started.set_result(gw)
@@ -74,7 +73,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
         async def start() -> tuple[asyncio.Task[None], asyncio.Future[Harness], asyncio.Event]:
             loop = asyncio.get_running_loop()
-            return loop.create_task(live()), loop.create_future(), asyncio.Event()
+            started, stopped = loop.create_future(), asyncio.Event()
+            return loop.create_task(live(started, stopped)), started, stopped
 
         async def ask(gw: Harness, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
             sent = [(name.encode(), value.encode()) for name, value in headers.items()]
