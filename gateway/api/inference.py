@@ -158,7 +158,7 @@ class _Visit:
         ask = self._ask = self._asked(request, caller, body)
         self._watch.look(PATIENCE, partial(out.listen, receive))
         if ask.session is not None:
-            out.look_last(receive)
+            out.look_last(receive, self._scope)
         if request.stream:
             out.stream(*_framing(request))
         serve_one = count if request.query == COUNT else self._serve_one

@@ -1,12 +1,15 @@
 """The way back to one client, over ASGI: headers, keep-alive comments, and the news that it left."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import cast
 
-from litestar.types import Message, Receive, Send
+from litestar.types import Message, Receive, Scope, Send
 
 from gateway.watch import Watch
+
+LEFT = "gateway.left"
+"""The extension by which our server tells, without being waited for, whether the client has left."""
 
 Headers = list[tuple[str, str]]
 
@@ -22,6 +25,7 @@ class AsgiOutlet:
         self._loop = asyncio.get_running_loop()
         self._listener: asyncio.Task[None] | None = None
         self._receive: Receive | None = None
+        self._left: Callable[[], bool] | None = None
         self._pulse: asyncio.TimerHandle | None = None
         self._beat: asyncio.Task[None] | None = None
         self._content_type = ""
@@ -37,9 +41,10 @@ class AsgiOutlet:
         if not self.done:
             self._listener = self._loop.create_task(self._listen(receive))
 
-    def look_last(self, receive: Receive) -> None:
+    def look_last(self, receive: Receive, scope: Scope) -> None:
         """Before the end is sent, whether the client is still there is to be known: a turn is marked if it is not."""
         self._receive = receive
+        self._left = cast("dict[str, Callable[[], bool]]", scope.get("extensions") or {}).get(LEFT)
 
     def stream(self, content_type: str, comment: bytes) -> None:
         """The reply will be a stream: from now on silence is broken by `comment`."""
@@ -88,7 +93,7 @@ class AsgiOutlet:
             self._listener.cancel()
         if self._pulse is not None:
             self._pulse.cancel()
-        self._listener = self._pulse = self._beat = self._receive = None
+        self._listener = self._pulse = self._beat = self._receive = self._left = None
 
     async def _head(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in (*headers, *self._common)]
@@ -97,6 +102,10 @@ class AsgiOutlet:
     def _look(self) -> None:
         """Ask without waiting: a task that listens costs many times that. If nothing is told at once, it is there."""
         if self._receive is None or self._listener is not None:
+            return
+        if self._left is not None:
+            if self._left():
+                self._watch.leave()
             return
         asking = cast("Coroutine[object, None, Message]", self._receive())
         try:

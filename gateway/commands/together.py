@@ -5,6 +5,8 @@ from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gateway.api.outlet import LEFT
+
 
 class Together:
     """A transport that writes at once what it is given in one round of the loop; all else is the transport's own."""
@@ -38,7 +40,11 @@ class Together:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, over such a transport."""
+    """uvicorn's own, over such a transport; the application may ask at any time whether the client has left."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {LEFT: self.transport.is_closing}  # type: ignore[dict-item] # any, by ASGI
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(cast("asyncio.Transport", Together(transport, self.loop)))
