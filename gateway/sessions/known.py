@@ -1,15 +1,14 @@
 """What a store need not read again: the session as it was loaded before, if that still holds."""
 
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from typing import TypeVar, overload
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from gateway.sessions.heads import after
-from gateway.sessions.store import Append, Appended, Session
+from gateway.sessions.store import Append, Appended, Head, Session
 
 V = TypeVar("V")
-D = TypeVar("D")
 
 _SAID = ("system", "preamble", "tools")
 _SHORT = 40
@@ -33,14 +32,6 @@ class Stretch(Mapping[int, V]):
             raise KeyError(number)
         return self._shared[number]
 
-    @overload
-    def get(self, number: int, default: None = None) -> V | None: ...
-    @overload
-    def get(self, number: int, default: V | D) -> V | D: ...
-    def get(self, number: int, default: object = None) -> object:
-        """As the Mapping's own, for a third of what that costs."""
-        return self._shared[number] if self.first <= number < self.end else default
-
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.first, self.end))
 
@@ -52,13 +43,6 @@ class Stretch(Mapping[int, V]):
 
     def values(self) -> ValuesView[V]:
         return {number: self._shared[number] for number in self}.values()
-
-    def with_next(self, number: int, value: V) -> "Stretch[V]":
-        """The same and the next number."""
-        if number in self._shared or len(self._shared) > number - self.first + _SPARE:
-            return self.on(self.first, {number: value})
-        self._shared[number] = value
-        return Stretch(self._shared, self.first, number + 1)
 
     def on(self, first: int, read: Mapping[int, V]) -> "Stretch[V]":
         """From `first` on, with what was `read` of its end and behind it.
@@ -84,6 +68,12 @@ def covers(known: Session, *, turns: int, marks: bool) -> bool:
     return not marks or begins(known.marks, end) <= first
 
 
+def begin(head: Head, *, turns: int, marks: bool) -> tuple[int, int]:
+    """The first turn and the first mark of a load of the newest `turns`: the last two marks are there in any case."""
+    lowest = max(head.first, head.next - turns)
+    return lowest, head.first if marks else max(head.first, min(lowest, head.next - 2))
+
+
 def behind(known: Mapping[int, V], first: int, read: Mapping[int, V]) -> Mapping[int, V]:
     """What is known from number `first` on, with what was read behind it; both are in ascending order."""
     if not known:
@@ -102,12 +92,11 @@ def unchanged(known: Session, *, turns: int, marks: bool, expires: int) -> Sessi
     head, shown, marked = known.head, known.turns, known.marks
     if head.expires != expires:
         head = replace(head, expires=expires)
-    lowest = max(head.first, head.next - turns)
-    if begins(shown, head.next) != lowest:
-        shown = behind(shown, lowest, {})
-    kept = head.first if marks else max(head.first, min(lowest, head.next - 2))
-    if begins(marked, head.next) != kept:
-        marked = behind(marked, kept, {})
+    first_turn, first_mark = begin(head, turns=turns, marks=marks)
+    if begins(shown, head.next) != first_turn:
+        shown = behind(shown, first_turn, {})
+    if begins(marked, head.next) != first_mark:
+        marked = behind(marked, first_mark, {})
     if head is known.head and shown is known.turns and marked is known.marks:
         return known
     return replace(known, head=head, turns=shown, marks=marked)
@@ -125,18 +114,11 @@ def gone_on(known: Session, append: Append, done: Appended) -> Session | None:
     said = {name: given for name in _SAID if (given := getattr(append, name)) is not None}
     return Session(
         head=replace(head, **said) if said else head,
-        marks=_with(known.marks, number, mark),
-        turns=_with(known.turns, number, turn),
+        marks=behind(known.marks, begins(known.marks, number), {number: mark}),
+        turns=behind(known.turns, begins(known.turns, number), {number: turn}),
         stamp=done.stamp,
         memo=known.memo,
     )
-
-
-def _with(known: Mapping[int, V], number: int, value: V) -> Mapping[int, V]:
-    """What is known with the next number behind it."""
-    if isinstance(known, Stretch):
-        return known.with_next(number, value)
-    return behind(known, begins(known, number), {number: value})
 
 
 def begins(found: Mapping[int, V], end: int) -> int:

@@ -97,7 +97,7 @@ class Recall(Struct, kw_only=True):
     @property
     def seat(self) -> tuple[str, str] | None:
         """The same, as routing knows it."""
-        pin = self.head.pin if self.head else None
+        pin = self.pin
         return pin.seat if pin else None
 
     @property

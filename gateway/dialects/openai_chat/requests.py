@@ -1,6 +1,6 @@
 """A client's request, opened but not translated, and on its way to a provider of the same dialect."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,8 +30,6 @@ class _Role(Struct):
 _to_role = msgspec.json.Decoder(_Role)
 _to_bool = msgspec.json.Decoder(bool)
 _TRUE = Raw(b"true")
-SYSTEM = ("system", "developer")
-"""The roles of what stands in front of a conversation."""
 
 
 def open_request(body: bytes, *, model: str = "", stream: bool = False, query: str = "") -> Request:
@@ -59,16 +57,16 @@ def open_request(body: bytes, *, model: str = "", stream: bool = False, query: s
 def spoken(request: Request) -> Spoken:
     """The conversation inside, undecoded; legacy functions count as tools."""
     messages = [bytes(raw) for raw in read(to_raws, request.fields["messages"], "messages")]
-    lead = 0
-    while lead < len(messages) and read(_to_role, messages[lead], f"messages[{lead}]").role in SYSTEM:
-        lead += 1
+    lead = leading(read(_to_role, raw, f"messages[{i}]") for i, raw in enumerate(messages))
     return Spoken(tuple(messages[:lead]), tuple(messages[lead:]), tools_member(request.fields))
 
 
-def leading(messages: Sequence[WireMessage]) -> int:
+def leading(messages: Iterable[_Role | WireMessage]) -> int:
     """How many system and developer messages come first."""
     lead = 0
-    while lead < len(messages) and messages[lead].role in SYSTEM:
+    for message in messages:
+        if message.role not in ("system", "developer"):
+            break
         lead += 1
     return lead
 

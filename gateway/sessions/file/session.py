@@ -19,7 +19,7 @@ from gateway.sessions.file.index import Entry, Turns, refs
 from gateway.sessions.file.log import SAID, TURN, Batch, LogFile
 from gateway.sessions.file.state import SaidRef, State
 from gateway.sessions.heads import after, expiry, patched
-from gateway.sessions.known import behind
+from gateway.sessions.known import begin, behind
 from gateway.sessions.store import Append, Appended, Head, Mark, Memo, Patch, Session, SessionKey, Turn
 
 INLINE: Final = 512 << 10
@@ -91,8 +91,7 @@ class SessionFile:
         first, end, old = self.head.first, self.head.next, known.head.next
         if not first < old <= end or self._stamp(old - 1) != known.stamp:
             return None
-        shown = max(first, end - turns)
-        marked = first if marks else max(first, min(shown, end - 2))
+        shown, marked = begin(self.head, turns=turns, marks=marks)
         read_marks, read_turns = self._window(max(marked, old), max(shown, old), end)
         self._keep(int(keep * 1000))
         return Session(

@@ -11,7 +11,7 @@ from msgspec.structs import force_setattr
 from gateway.conversation import Usage
 from gateway.errors import SessionBusy, SessionChanged, SessionGone
 from gateway.sessions import codec
-from gateway.sessions.known import behind, covers
+from gateway.sessions.known import begin, behind, covers
 from gateway.sessions.store import (
     FORMAT,
     Append,
@@ -162,10 +162,10 @@ def read_session(reply: list[Any], window: Window, known: Session | None = None)
         force_setattr(turn, "at", int(mark[:_TIME]))
     memo: Memo | None = Memo()
     if known is not None and holds:
-        memo, lowest = known.memo, max(head.first, head.next - window.turns)
-        kept = head.first if window.marks else max(head.first, min(lowest, head.next - 2))
+        lowest, kept = begin(head, turns=window.turns, marks=window.marks)
         read_turns = behind(known.turns, lowest, read_turns)
         read_marks = behind(known.marks, kept, read_marks)
+        memo = known.memo
     stamp = b""
     if marks and first_mark + len(marks) == head.next:
         stamp = marks[-1][: _TIME + 1 + marks[-1][_TIME]]
