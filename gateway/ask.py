@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gateway.conversation import Event, Failed, Reply, events_of
 from gateway.dialects.dialect import Dialect, RelayFilter, ReplyDecoder, ReplyEncoder, ReplyHead, Request
+from gateway.dialects.lists import joined
 from gateway.dialects.openai_responses.relabel import Relabeller, relabelled
 from gateway.dialects.sse import WholeEvents
 from gateway.errors import GatewayError, UpstreamError
@@ -176,7 +177,7 @@ class Open(Struct, frozen=True, kw_only=True):
         record.served(reply.usage, self.watch.now - answer.started, incomplete=incomplete)
         estimate = None
         if incomplete or reply.usage is None:
-            estimate = estimated(reply.usage, answer.fitted.body, said or len(answer.data))
+            estimate = estimated(reply.usage, joined(answer.fitted.body), said or len(answer.data))
         record.priced(answer.target.prices, estimate)
 
     def passage(self) -> "Passage":

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.ask import Ask, Gateway, Outlet
 from gateway.conversation import AnyPart, Prompt, Reasoning, Refusal, Text, ToolCall, ToolResult, Usage
+from gateway.dialects.lists import joined
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import GatewayError, Kind, UpstreamError
 from gateway.exchange import exchange, find_route
@@ -55,7 +56,7 @@ async def count(gateway: Gateway, ask: Ask, out: Outlet, watch: Watch, record: R
     assert client is not None  # noqa: S101 - only dialects that can count have a route
     if target is not None and counting is not None:
         headers = [("x-gateway-provider", target.provider)]
-        body = counting.body(fitting.fit(target).body, target.model)
+        body = counting.body(joined(fitting.fit(target).body), target.model)
         try:
             with outside(record, watch):
                 answer = await _post(gateway, ask, target, counting.path(target.model), body, watch)

@@ -10,6 +10,7 @@ from typing import cast
 import httpx
 
 from gateway.config import Config, Timeouts
+from gateway.dialects.lists import Payload
 from gateway.dialects.registry import DIALECTS
 from gateway.errors import Kind, UpstreamError, kind_of
 from gateway.routing.table import Target
@@ -49,7 +50,9 @@ class Upstream:
         """The limits of one attempt at a target."""
         return self._providers[target.provider].timeouts
 
-    async def send(self, target: Target, body: bytes, forwarded: Mapping[str, str], *, stream: bool) -> httpx.Response:
+    async def send(
+        self, target: Target, body: Payload, forwarded: Mapping[str, str], *, stream: bool
+    ) -> httpx.Response:
         """Send a conversation; the response's status is good, its body unread. `forwarded` are the client's headers.
 
         Raises UpstreamError, with the provider's own answer where there was one.
@@ -69,7 +72,7 @@ class Upstream:
         return key
 
     async def _send(
-        self, target: Target, endpoint: Endpoint, key: str, body: bytes, forwarded: Mapping[str, str]
+        self, target: Target, endpoint: Endpoint, key: str, body: Payload, forwarded: Mapping[str, str]
     ) -> httpx.Response:
         extra = {**forwarded, **DIALECTS[target.dialect].auth(key, forwarded)} if forwarded else None
         request = endpoint.request(body, extra)

@@ -10,6 +10,7 @@ from typing import Protocol
 from msgspec import Raw, Struct
 
 from gateway.conversation import AnyPart, Event, Message, Origin, Prompt, Reply, Tool
+from gateway.dialects.lists import Payload
 from gateway.errors import GatewayError, UpstreamError
 
 
@@ -139,7 +140,7 @@ class Dialect(Protocol):
         messages: Sequence[bytes] | None = None,
         tools: bytes | None = None,
         told: Sequence[bytes] = (),
-    ) -> bytes:
+    ) -> Payload:
         """The request as a body for a provider of the same dialect: all as sent but for what is given here.
 
         `told`: what stands in front of `messages`, where the dialect is JOINABLE: pieces of one or more messages
@@ -152,7 +153,7 @@ class Dialect(Protocol):
     def encode_prompt(self, prompt: Prompt, target: Origin, history: Sequence[bytes] = ()) -> Encoded:
         """A body for a provider. `history` is messages of this dialect that go in front of the prompt's own."""
 
-    def cache_hint(self, body: bytes, *, model: str, key: str, history: bool) -> bytes:
+    def cache_hint(self, body: Payload, *, model: str, key: str, history: bool) -> Payload:
         """A session's body for a provider, with what tells the vendor's prompt cache what to keep, if it needs that.
 
         `key` names the session, in at most 64 of A-Z a-z 0-9 _ and -. `history`: earlier turns were put in front.

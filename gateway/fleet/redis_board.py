@@ -15,7 +15,8 @@ from gateway.errors import Kind
 from gateway.fleet.board import SILENCE
 from gateway.routing.health import HIGHEST_LEVEL, MEMORY, MOST_PLACES, CoolDown, Failing, Place
 from gateway.routing.load import InFlight, added
-from gateway.sessions.redis.link import Link, Script, within
+from gateway.sessions.redis.link import Link, within
+from gateway.sessions.redis.wire import Script
 
 T = TypeVar("T")
 
@@ -43,26 +44,26 @@ class RedisBoard:
         keys, kind = (self._key(place), self._index), failing.kind.label
         seconds = [_milliseconds(value) for value in (failing.base, failing.least, failing.cap, ago)]
         how = (*seconds, HIGHEST_LEVEL, _milliseconds(MEMORY))
-        reply = await within(self._timeout, self._fail.run(self._link, keys, _encode(place), kind, *how))
+        reply = await within(self._timeout, self._link.run(self._fail, keys, _encode(place), kind, *how))
         return _cool_down(reply)
 
     async def claim(self, place: Place, holder: str, lease: float) -> tuple[bool, CoolDown | None]:
         reply = await within(
-            self._timeout, self._claim.run(self._link, (self._key(place),), holder, _milliseconds(lease))
+            self._timeout, self._link.run(self._claim, (self._key(place),), holder, _milliseconds(lease))
         )
         return bool(reply[0]), _cool_down(reply[1:]) if len(reply) > 1 else None
 
     async def release(self, place: Place, holder: str) -> None:
-        await within(self._timeout, self._release.run(self._link, (self._key(place),), holder))
+        await within(self._timeout, self._link.run(self._release, (self._key(place),), holder))
 
     async def clear(self, place: Place, ago: float | None) -> bool:
         given = "" if ago is None else _milliseconds(ago)
-        return bool(await within(self._timeout, self._clear.run(self._link, (self._key(place), self._index), given)))
+        return bool(await within(self._timeout, self._link.run(self._clear, (self._key(place), self._index), given)))
 
     async def load(self, holder: str, own: InFlight) -> InFlight:
         told = msgspec.json.encode([(*seat, number) for seat, number in own.items()]) if own else b""
         others = await within(
-            self._timeout, self._load.run(self._link, (self._loads,), holder, told, _milliseconds(SILENCE))
+            self._timeout, self._link.run(self._load, (self._loads,), holder, told, _milliseconds(SILENCE))
         )
         return added(_LOAD.decode(other) for other in others)
 
@@ -73,7 +74,7 @@ class RedisBoard:
         keys = await self._link.call(self._index, "ZREVRANGE", self._index, 0, MOST_PLACES - 1)
         if not keys:
             return {}
-        now, *found = await self._read.run(self._link, tuple(key.decode() for key in keys))
+        now, *found = await self._link.run(self._read, tuple(key.decode() for key in keys))
         known: dict[Place, CoolDown] = {}
         for place, until, level, kind, probing in found:
             if place is not None:

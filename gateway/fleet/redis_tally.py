@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 from gateway.config import KeyLimits
 from gateway.fleet.bucket import Taken
 from gateway.fleet.budget import Periods, budgets
-from gateway.sessions.redis.link import Link, Script, within
+from gateway.sessions.redis.link import Link, within
+from gateway.sessions.redis.wire import Script
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class RedisTally:
         counts = (limits.requests_per_minute, limits.tokens_per_minute, limits.concurrency)
         args = (*counts, name, int(LEASE * 1000), *budgets(limits))
         refused, wait, *left = await within(
-            self._timeout, self._take.run(self._link, (*self._keys(key), *self._of(key, now)), *args)
+            self._timeout, self._link.run(self._take, (*self._keys(key), *self._of(key, now)), *args)
         )
         requests, tokens, day, month = left
         return Taken(refused, wait / 1000, requests, tokens, (day, month))
@@ -41,7 +42,7 @@ class RedisTally:
         """A request has ended, which `used` so many tokens and billionths of a dollar. Told twice, it counts once."""
         keys = (*self._keys(key), *self._of(key, now), f"{self._prefix}s:{name}")
         args = (limits.tokens_per_minute, used[0], name, used[1], _DAY_KEPT, _MONTH_KEPT)
-        await within(self._timeout, self._spend.run(self._link, keys, *args))
+        await within(self._timeout, self._link.run(self._spend, keys, *args))
 
     async def renew(self, key: str, name: str) -> None:
         """A request is still in progress."""

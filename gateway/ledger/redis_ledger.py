@@ -4,7 +4,8 @@ import asyncio
 from typing import Any, TypeVar
 
 from gateway.ledger.ledger import Entries, Strikes
-from gateway.sessions.redis.link import Link, Script, within
+from gateway.sessions.redis.link import Link, within
+from gateway.sessions.redis.wire import Script
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class RedisLedger:
 
     async def strike(self, address: str, seconds: float) -> Strikes:
         key = self._strikes + address
-        return Strikes(await within(self._timeout, self._strike.run(self._link, (key,), int(seconds * 1000))), seconds)
+        return Strikes(await within(self._timeout, self._link.run(self._strike, (key,), int(seconds * 1000))), seconds)
 
     async def forgive(self, address: str) -> None:
         key = self._strikes + address
@@ -53,7 +54,7 @@ class RedisLedger:
         await self._link.close()
 
     async def _changed(self, verb: str, name: str, value: bytes) -> bool:
-        return bool(await within(self._timeout, self._put.run(self._link, (self._entries,), verb, name, value)))
+        return bool(await within(self._timeout, self._link.run(self._put, (self._entries,), verb, name, value)))
 
     async def _call(self, key: str, *args: str | bytes) -> Any:  # noqa: ANN401 - Redis answers anything
         return await within(self._timeout, self._link.call(key, *args))

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
+from functools import cached_property
 from hashlib import sha256
 
 from msgspec import Struct
@@ -22,7 +23,7 @@ ACCOUNT = "account:"
 _RESOLVED_LIMIT = 1024
 
 
-class Target(Struct, frozen=True, kw_only=True):
+class Target(Struct, frozen=True, kw_only=True, dict=True):
     """One way to serve a model: an upstream model at a provider, by one of its credentials.
 
     `moving_key`: the key is not `key`, but what a file or a command says now. `account` begins with ACCOUNT and is
@@ -45,12 +46,12 @@ class Target(Struct, frozen=True, kw_only=True):
     moving_key: bool = False
     account: str = ACCOUNT
 
-    @property
+    @cached_property
     def origin(self) -> Origin:
         """Who will have made the reply."""
         return Origin(self.provider, self.model)
 
-    @property
+    @cached_property
     def seat(self) -> tuple[str, str]:
         """What affinity is to: prompt caches are per account."""
         return self.provider, self.credential

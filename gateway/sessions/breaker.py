@@ -1,7 +1,6 @@
 """A circuit breaker: what is down or slow is paid for once, not by every request."""
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Literal
 
 from gateway.errors import StoreUnavailable
@@ -15,9 +14,7 @@ class Breaker:
     After `pause` seconds one attempt at a time is let through as a probe. If that fails the pause doubles, up to
     `longest`; if it succeeds the breaker closes. `clock` gives seconds that never go back.
 
-    `with breaker.attempt():` raises StoreUnavailable if nothing may be tried, and counts a StoreUnavailable that
-    comes out of the block as a failure, any other end as a success. A cancelled attempt counts as neither.
-    `told` hears 1 when it opens, 0 when it closes.
+    An attempt begins with `begin` and ends with `end`. `told` hears 1 when it opens, 0 when it closes.
     """
 
     def __init__(
@@ -39,8 +36,7 @@ class Breaker:
         self._pause = pause
         self.until: float | None = None
         """When it may be tried again; None while the breaker is closed."""
-        self._probe: Attempt | None = None
-        self._ordinary = Attempt(self)
+        self._probe: object = None
         self.openings = 0
 
     @property
@@ -50,14 +46,10 @@ class Breaker:
             return "closed"
         return "half-open" if self._probe is not None or self._clock() >= self.until else "open"
 
-    def attempt(self) -> "Attempt":
-        """A block that is guarded by this breaker."""
-        return self._ordinary if self.until is None else Attempt(self)
-
-    def begin(self, attempt: "Attempt") -> None:
-        """Raises StoreUnavailable unless `attempt` may be made now."""
+    def begin(self) -> object:
+        """An attempt, for `end`: a probe, or None for an ordinary one. Raises StoreUnavailable if none may be made."""
         if self.until is None:
-            return
+            return None
         wait = self.until - self._clock()
         if wait > 0 or self._probe is not None:
             raise StoreUnavailable(
@@ -65,11 +57,12 @@ class Breaker:
                 code="store_unavailable",
                 retry_after=max(wait, self._shortest),
             )
-        self._probe = attempt
+        self._probe = object()
+        return self._probe
 
-    def end(self, attempt: "Attempt", *, failed: bool | None) -> None:
+    def end(self, attempt: object, *, failed: bool | None) -> None:
         """`failed` None: it was given up, and says nothing."""
-        probed = self._probe is attempt
+        probed = attempt is not None and self._probe is attempt
         if probed:
             self._probe = None
         if failed is None or (self.until is not None and not probed):
@@ -86,25 +79,3 @@ class Breaker:
             self.until = self._clock() + self._pause
             self.openings += 1
             self._told(1)
-
-
-class Attempt:
-    """One guarded block."""
-
-    __slots__ = ("_breaker",)
-
-    def __init__(self, breaker: Breaker) -> None:
-        self._breaker = breaker
-
-    def __enter__(self) -> None:
-        if self._breaker.until is not None:
-            self._breaker.begin(self)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if exc is None and self._breaker.until is None:
-            self._breaker.failures = 0
-            return
-        cancelled = exc is not None and not isinstance(exc, Exception)
-        self._breaker.end(self, failed=None if cancelled else isinstance(exc, StoreUnavailable))

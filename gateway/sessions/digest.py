@@ -4,7 +4,7 @@ Role, text trimmed outside, tool names and arguments, tool results and media cou
 and reasoning do not, since clients drop or change them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -30,11 +30,11 @@ class Digests:
         """Whether digests are made with a key."""
         return bool(self._keys[0])
 
-    def of(self, messages: Iterable[Message]) -> bytes:
+    def of(self, messages: Sequence[Message]) -> bytes:
         """16 bytes for messages that stand together: one side of a turn."""
         return _keyed(_content(messages), self._keys[0])
 
-    def all(self, messages: Iterable[Message]) -> tuple[bytes, ...]:
+    def all(self, messages: Sequence[Message]) -> tuple[bytes, ...]:
         """Every digest that these messages may have been stored with; the first is `of` them."""
         content = _content(messages)
         return tuple([_keyed(content, key) for key in self._keys])
@@ -44,7 +44,7 @@ PLAIN = Digests()
 """Digests without a key."""
 
 
-def digest(messages: Iterable[Message]) -> bytes:
+def digest(messages: Sequence[Message]) -> bytes:
     """The digest without a key."""
     return PLAIN.of(messages)
 
@@ -53,7 +53,10 @@ def _keyed(content: bytes, key: bytes) -> bytes:
     return blake2b(content, key=key, digest_size=SIZE).digest()
 
 
-def _content(messages: Iterable[Message]) -> bytes:
+def _content(messages: Sequence[Message]) -> bytes:
+    if len(messages) == 1 and len(parts := messages[0].parts) == 1 and isinstance(only := parts[0], _WORDS):
+        text = only.text.strip()  # what most sides of a turn are
+        return _ENCODER.encode(({messages[0].role: text} if text else {}, ()))
     said: dict[str, str] = {}
     rest: list[object] = []
     for message in messages:

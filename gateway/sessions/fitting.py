@@ -10,15 +10,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gateway.conversation import SIGNATURE_MARK, Message, Origin, Prompt, Said, Text, ToolResult
-from gateway.dialects.dialect import Dialect, Encoded, Request
+from gateway.dialects.dialect import Dialect, Request
+from gateway.dialects.lists import Payload, joined
 from gateway.dialects.registry import DIALECTS
 from gateway.routing.table import Target
 from gateway.sessions.history import Aligned
-from gateway.sessions.known import begins
 from gateway.sessions.store import Mark, Memo, Turn
 
-_PIECES = 32
-"""So many are made one: each further turn would cost more to list than it costs, now and then, to copy them."""
 UNANSWERED = "This tool call was never answered."
 KEPT_SHARE = 0.75
 """How much of a window a cut leaves: the prefix, and with it the provider's cache, then stays for many turns."""
@@ -30,7 +28,7 @@ class Fitted(Struct, frozen=True, kw_only=True):
     `tokens` is what the injected turns are counted as.
     """
 
-    body: bytes
+    body: Payload
     dropped: tuple[str, ...] = ()
     injected: int = 0
     trimmed: int = 0
@@ -65,7 +63,7 @@ class Fitting:
             hint = DIALECTS[target.dialect].cache_hint
             body = hint(body, model=target.model, key=self._tag, history=fitted.injected > 0)
         if target.adjust is not None:
-            body = target.adjust.apply(body)
+            body = target.adjust.apply(joined(body))
         return fitted if body is fitted.body else replace(fitted, body=body)
 
     def _fit(self, target: Target) -> Fitted:
@@ -73,10 +71,10 @@ class Fitting:
             return self._alone(target)
         numbers = window(self._aligned, target.context_tokens, self._max_turns, self._cut)
         told = self._told(self._aligned, numbers, target)
-        encoded = self._whole(self._aligned, told, target)
+        body, dropped = self._whole(self._aligned, told, target)
         return Fitted(
-            body=encoded.body,
-            dropped=encoded.dropped,
+            body=body,
+            dropped=dropped,
             injected=told.amount,
             trimmed=numbers[0] - self._aligned.first if numbers else 0,
             cut=numbers.start,
@@ -96,19 +94,18 @@ class Fitting:
             return replace(self._prompt, max_tokens=target.max_output_tokens)
         return self._prompt
 
-    def _whole(self, aligned: Aligned, told: "_Told", target: Target) -> Encoded:
+    def _whole(self, aligned: Aligned, told: "_Told", target: Target) -> tuple[Payload, tuple[str, ...]]:
         provider, in_pieces = DIALECTS[target.dialect], told.in_pieces
         if provider is self._client:
-            return Encoded(
-                provider.splice(
-                    self._request,
-                    model=target.model,
-                    system=_system(aligned, provider),
-                    messages=aligned.sent if in_pieces else (*told.messages, *aligned.sent),
-                    tools=_tools(aligned.tools, provider),
-                    told=told.messages if in_pieces else (),
-                )
+            spliced = provider.splice(
+                self._request,
+                model=target.model,
+                system=_system(aligned, provider),
+                messages=aligned.sent if in_pieces else (*told.messages, *aligned.sent),
+                tools=_tools(aligned.tools, provider),
+                told=told.messages if in_pieces else (),
             )
+            return spliced, ()
         prompt = self._decoded(target)
         messages = named(self._client.decode_messages(aligned.sent), aligned.calls)
         system = prompt.system or (
@@ -118,18 +115,21 @@ class Fitting:
             DIALECTS[aligned.tools.dialect].decode_tools(aligned.tools.messages[0]) if aligned.tools else ()
         )
         prompt = replace(prompt, messages=messages, system=system, tools=tools)
-        return provider.encode_prompt(prompt, target.origin, told.messages)
+        encoded = provider.encode_prompt(prompt, target.origin, told.messages)
+        return encoded.body, encoded.dropped
 
     def _told(self, aligned: Aligned, numbers: range, target: Target) -> "_Told":
         """What a target is told of these turns. What it was told before is not made anew."""
         provider, origin = DIALECTS[target.dialect], target.origin
         joined = provider is self._client and provider.JOINABLE
         # Whether the last one's calls are answered, the request says.
-        settled = numbers[:-1] if numbers and aligned.marks[numbers[-1]].calls else numbers
+        settled = numbers
+        if numbers and aligned.marks[numbers.stop - 1].calls:
+            settled = range(numbers.start, numbers.stop - 1)
         memo = aligned.memo or Memo()
         told = memo.value
         if not isinstance(told, _Told) or not told.goes_on(settled, (provider.NAME, origin, joined)):
-            told = _Told((provider.NAME, origin, joined), numbers[:0], (), 0, 0)
+            told = _Told((provider.NAME, origin, joined), range(numbers.start, numbers.start), (), 0, 0)
         told = memo.value = told.on(settled, aligned, provider)
         if settled is not numbers:
             told = told.on(numbers, aligned, provider)
@@ -172,9 +172,9 @@ class _Told(NamedTuple):
 
     def on(self, numbers: range, aligned: Aligned, provider: Dialect) -> "_Told":
         """The same up to the end of `numbers`."""
-        rest = numbers[len(self.numbers) :]
-        if not rest:
+        if self.numbers.stop == numbers.stop:
             return self
+        rest = range(self.numbers.stop, numbers.stop)
         _, origin, joined = self.how
         new, plain = _as_it_was(aligned, rest, provider.NAME, origin), self.plain
         if new is None:
@@ -182,11 +182,22 @@ class _Told(NamedTuple):
             plain = plain and SIGNATURE_MARK not in b"".join(new)
         tokens = self.tokens + sum([aligned.marks[number].tokens for number in rest])
         if joined and plain:
-            messages = (*self.messages, b",".join((*new, b""))) if new else self.messages
-            messages = messages if len(messages) < _PIECES else (b"".join(messages),)
+            messages = _added(self.messages, b",".join((*new, b""))) if new else self.messages
         else:
             messages = (*self.apart(), *new)
         return _Told(self.how, numbers, messages, self.amount + len(new), tokens, plain)
+
+
+def _added(pieces: tuple[bytes, ...], piece: bytes) -> tuple[bytes, ...]:
+    """One piece more. Small ones become one with it, so that there are few, and each byte is copied a few times only.
+
+    What lies together is fetched from memory in one go; many small pieces cost a wait each.
+    """
+    apart, size = len(pieces), len(piece)
+    while apart and len(pieces[apart - 1]) < 2 * size:
+        apart -= 1
+        size += len(pieces[apart])
+    return (*pieces[:apart], b"".join((*pieces[apart:], piece)))
 
 
 def _as_it_was(aligned: Aligned, numbers: range, dialect: str, origin: Origin) -> list[bytes] | None:
@@ -305,7 +316,7 @@ def _numbers(turns: Mapping[int, Turn], cut: int) -> range:
     """The turns that there are from number `cut` on."""
     if not turns:
         return range(cut, cut)
-    lowest = begins(turns, cut)
+    lowest = next(iter(turns))
     end = lowest + len(turns)
     return range(lowest, end) if cut <= lowest else range(cut, max(cut, end))
 

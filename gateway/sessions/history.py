@@ -107,10 +107,10 @@ def align(asked: Asked, session: Session | None) -> Aligned:
     place = (_whole if asked.mode in _WHOLE else _place)(asked, runs, session)
     raws = asked.spoken.messages
     question = raws[place.start :]
-    new = [message for run in runs if run.start >= place.start for message in run.messages]
+    new = _messages(runs, place.start)
     results = tuple([part for message in new for part in message.parts if isinstance(part, ToolResult)])
     brought_preamble = _preamble(asked, place) if place.start or place.anew else None
-    marks = {} if session is None else _before(session.marks, place, session.head)
+    marks, turns = _shown(session, place)
     calls = _open_calls(marks, place)
     if results and place.mode == "delta":
         _check_results(results, runs, calls)
@@ -125,7 +125,7 @@ def align(asked: Asked, session: Session | None) -> Aligned:
         question=question,
         mark=_mark(new, question, _questions(runs, place.start, asked)[0], results),
         prefill=_prefill(runs, place) if runs and runs[-1].assistant else (),
-        turns=_turns(session, place),
+        turns=turns,
         marks=marks,
         calls=calls,
         replace_from=place.replace_from,
@@ -255,13 +255,18 @@ def _may_replay(asked: Asked, mark: Mark) -> bool:
 def _questions(runs: list[_Run], start: int, asked: Asked) -> tuple[bytes, ...]:
     """Every digest that what is asked from `start` on may have been stored with; the first is the one to store."""
     if start not in asked.questions:
-        asked.questions[start] = asked.digests.all(
-            [message for run in runs if run.start >= start for message in run.messages]
-        )
+        asked.questions[start] = asked.digests.all(_messages(runs, start))
     return asked.questions[start]
 
 
-def _mark(new: list[Message], question: Sequence[bytes], digest: bytes, results: Sequence[ToolResult]) -> Mark:
+def _messages(runs: list[_Run], start: int) -> Sequence[Message]:
+    """What is asked from an index on."""
+    if len(runs) == 1 and not start:
+        return runs[0].messages
+    return [message for run in runs if run.start >= start for message in run.messages]
+
+
+def _mark(new: Sequence[Message], question: Sequence[bytes], digest: bytes, results: Sequence[ToolResult]) -> Mark:
     first = new[0].parts[0] if new and new[0].parts else None
     return Mark(
         question=digest,
@@ -277,16 +282,17 @@ def _prefill(runs: list[_Run], place: _Place) -> tuple[Message, ...]:
     return trailing.messages if trailing.start >= place.start else ()
 
 
-def _turns(session: Session | None, place: _Place) -> Mapping[int, Turn]:
-    if session is None or place.mode == "resend":
-        return {}
-    return _before(session.turns, place, session.head)
+def _shown(session: Session | None, place: _Place) -> tuple[Mapping[int, Mark], Mapping[int, Turn]]:
+    """The marks of the turns that stay in front of the new one, and those turns, as far as they are injected."""
+    if session is None:
+        return {}, {}
+    marks, turns = session.marks, session.turns if place.mode == "delta" else {}
+    if place.inject_before >= session.head.next:
+        return marks, turns
+    return _before(marks, place), _before(turns, place)
 
 
-def _before(found: Mapping[int, T], place: _Place, head: Head) -> Mapping[int, T]:
-    """What is by number, of the turns that stay in front of the new one."""
-    if place.inject_before >= head.next:
-        return found
+def _before(found: Mapping[int, T], place: _Place) -> Mapping[int, T]:
     return {number: value for number, value in found.items() if number < place.inject_before}
 
 

@@ -9,16 +9,18 @@ from gateway.sessions.heads import after
 from gateway.sessions.store import Append, Appended, Head, Session
 
 V = TypeVar("V")
+D = TypeVar("D")
 
 _SAID = ("system", "preamble", "tools")
-_SHORT = 40
-"""Values that cost less to copy than to share."""
 _SPARE = 32
 """Values of no use any more that are kept rather than copying the others."""
 
 
 class Stretch(Mapping[int, V]):
-    """Numbers `first` to `end - 1` of a dict that others show other stretches of: so a load costs what is new."""
+    """Numbers `first` to `end - 1` of a dict that others show other stretches of: so a load costs what is new.
+
+    Even a copy of references costs: each value's count of them would be fetched from memory, a turn's and a mark's.
+    """
 
     __slots__ = ("_shared", "end", "first")
 
@@ -31,6 +33,9 @@ class Stretch(Mapping[int, V]):
         if not self.first <= number < self.end:
             raise KeyError(number)
         return self._shared[number]
+
+    def get(self, number: int, default: D = None) -> V | D:  # type: ignore[assignment]
+        return self._shared[number] if self.first <= number < self.end else default
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.first, self.end))
@@ -50,12 +55,13 @@ class Stretch(Mapping[int, V]):
         What others may show is never changed: where they went on otherwise, or most of it is of no use any more, this
         goes on in a dict of its own.
         """
+        first = max(first, self.first)
         shared, end, other = self._shared, max(self.end, first), False
         for number, value in read.items():
             other = other or (number in shared and shared[number] != value)
             end = max(end, number + 1)
         if other or len(shared) > end - first + _SPARE:
-            shared = {number: shared[number] for number in range(max(first, self.first), self.end)}
+            shared = {number: shared[number] for number in range(first, self.end)}
         shared.update(read)
         return Stretch(shared, first, end)
 
@@ -63,9 +69,9 @@ class Stretch(Mapping[int, V]):
 def covers(known: Session, *, turns: int, marks: bool) -> bool:
     """Whether it has the newest `turns` turns up to its last, and the marks of all if `marks`."""
     first, end = known.head.first, known.head.next
-    if not known.stamp or begins(known.turns, end) > max(first, end - turns):
+    if not known.stamp or end - len(known.turns) > max(first, end - turns):
         return False
-    return not marks or begins(known.marks, end) <= first
+    return not marks or end - len(known.marks) <= first
 
 
 def begin(head: Head, *, turns: int, marks: bool) -> tuple[int, int]:
@@ -79,11 +85,8 @@ def behind(known: Mapping[int, V], first: int, read: Mapping[int, V]) -> Mapping
     if not known:
         return read
     if not isinstance(known, Stretch):
-        if len(known) < _SHORT:
-            both = {**known, **read}
-            return both if begins(both, first) >= first else {n: value for n, value in both.items() if n >= first}
-        numbers = list(known)
-        known = Stretch(dict(known), numbers[0], numbers[-1] + 1)
+        lowest = next(iter(known))
+        known = Stretch(dict(known), lowest, lowest + len(known))
     return known.on(first, read)
 
 
@@ -93,9 +96,9 @@ def unchanged(known: Session, *, turns: int, marks: bool, expires: int) -> Sessi
     if head.expires != expires:
         head = replace(head, expires=expires)
     first_turn, first_mark = begin(head, turns=turns, marks=marks)
-    if begins(shown, head.next) != first_turn:
+    if head.next - len(shown) != first_turn:
         shown = behind(shown, first_turn, {})
-    if begins(marked, head.next) != first_mark:
+    if head.next - len(marked) != first_mark:
         marked = behind(marked, first_mark, {})
     if head is known.head and shown is known.turns and marked is known.marks:
         return known
@@ -111,16 +114,12 @@ def gone_on(known: Session, append: Append, done: Appended) -> Session | None:
     turn, mark = replace(append.turn, at=done.at), replace(append.mark, size=done.size)
     size = head.size + done.size
     head = after(head, append, now=done.at, expires=done.expires, number=number, size=size)
-    said = {name: given for name in _SAID if (given := getattr(append, name)) is not None}
+    if append.system is not None or append.preamble is not None or append.tools is not None:
+        head = replace(head, **{name: given for name in _SAID if (given := getattr(append, name)) is not None})
     return Session(
-        head=replace(head, **said) if said else head,
-        marks=behind(known.marks, begins(known.marks, number), {number: mark}),
-        turns=behind(known.turns, begins(known.turns, number), {number: turn}),
+        head=head,
+        marks=behind(known.marks, 0, {number: mark}),
+        turns=behind(known.turns, 0, {number: turn}),
         stamp=done.stamp,
         memo=known.memo,
     )
-
-
-def begins(found: Mapping[int, V], end: int) -> int:
-    """The lowest number, `end` for none."""
-    return found.first if isinstance(found, Stretch) else next(iter(found), end)

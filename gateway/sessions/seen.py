@@ -28,7 +28,7 @@ class Seen:
     """Sessions as they were loaded last, by tag, in about `budget` bytes; those that were not used longest go first.
 
     The store tells with each load whether they still hold, so nothing here can be wrong, only of no use. What was not
-    used for ten minutes goes with the next one that comes. `clock` gives seconds that never go back.
+    used for some ten minutes goes with one that comes. `clock` gives seconds that never go back.
     """
 
     def __init__(self, budget: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,6 +37,7 @@ class Seen:
         self._sessions: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
         self._whole = self._rest = 0
+        self._look = 0.0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -59,36 +60,52 @@ class Seen:
 
     def keep(self, tag: str, session: Session) -> None:
         """Remember what was loaded in the place of what was known."""
+        found = self._sessions.get(tag)
+        if found is not None and found.session is session:
+            self._rest += 1
+            self._use(tag, found)
+            return
         if not session.stamp:
             self.drop(tag)
             return
-        found = self._sessions.get(tag)
         if found is None or found.session.memo is not session.memo:
             self._whole += 1
         else:
             self._rest += 1
             known = found.session
             new = session.head.next - known.head.next
-            if session is known or (new < _NEAR and len(session.turns) * 2 < len(known.turns)):
-                found.used = self._clock()  # it was only looked at, and what is known serves longer
-                self._sessions.move_to_end(tag)
+            if new < _NEAR and len(session.turns) * 2 < len(known.turns):
+                self._use(tag, found)  # it was only looked at, and what is known serves longer
                 return
         self.go_on(tag, session)
 
     def go_on(self, tag: str, session: Session) -> None:
         """Remember this in the place of what was known, though nothing was loaded."""
-        self.drop(tag)
-        size = _size(session)
+        size, found = _size(session), self._sessions.get(tag)
         if size > self._budget // _SHARE:
-            return
-        now = self._clock()
-        self._sessions[tag] = _Kept(session, size, now)
-        self._bytes += size
-        while self._sessions:
-            tag, oldest = next(iter(self._sessions.items()))
-            if self._bytes <= self._budget and oldest.used > now - _IDLE:
-                break
             self.drop(tag)
+            return
+        if found is None:
+            found = self._sessions[tag] = _Kept(session, 0, 0.0)
+        self._bytes += size - found.size
+        found.session, found.size = session, size
+        self._use(tag, found)
+        while self._bytes > self._budget or self._oldest_is_idle(found.used):
+            self.drop(next(iter(self._sessions)))
+
+    def _use(self, tag: str, found: _Kept) -> None:
+        found.used = self._clock()
+        self._sessions.move_to_end(tag)
+
+    def _oldest_is_idle(self, now: float) -> bool:
+        """Looked for now and then only."""
+        if now < self._look:
+            return False
+        oldest = next(iter(self._sessions.values()), None)
+        idle = oldest is not None and oldest.used <= now - _IDLE
+        if not idle:
+            self._look = now + _IDLE / 20
+        return idle
 
     def drop(self, tag: str) -> None:
         """Forget a session."""

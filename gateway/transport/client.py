@@ -9,7 +9,7 @@ import httpx
 
 from gateway.transport.connection import Body, Fields
 from gateway.transport.decoding import Decoded, encoding_of, without_encoding
-from gateway.transport.endpoint import EndpointRequest, Route, route_and_bytes
+from gateway.transport.endpoint import Encoded, EndpointRequest, Route, route_and_encoded
 from gateway.transport.pool import Pool
 
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -99,30 +99,30 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             if not isinstance(request, EndpointRequest):
                 await request.aread()
-            route, data = route_and_bytes(request)
+            route, encoded = route_and_encoded(request)
             if route.proxy:
                 return await self._through_proxy(route.proxy, request)
-            body = await self._send(route, data, request)
+            body = await self._send(route, encoded, request)
         except httpx.RequestError as error:
             error.request = request
             raise
         return _response(body.status, body.fields, body, request)
 
-    async def _send(self, route: Route, data: bytes, request: httpx.Request) -> Body:
+    async def _send(self, route: Route, encoded: Encoded, request: httpx.Request) -> Body:
         pool = self._pools.get(route) or self._add_pool(route)
         limits = request.extensions.get("timeout", {})
         wait, connect = limits.get("pool", TIMEOUT), limits.get("connect", TIMEOUT)
         connection = pool.reuse() or await pool.acquire(wait, connect)
         bodiless = request.method == "HEAD"
         try:
-            return await connection.exchange(data, bodiless=bodiless)
+            return await connection.exchange(*encoded, bodiless=bodiless)
         except httpx.TransportError as error:
             unsent = isinstance(error, httpx.WriteError) or request.method in REPEATABLE
             if connection.fresh or connection.heard or not unsent:
                 raise
         pool.forget_idle()
         connection = await pool.acquire(wait, connect)
-        return await connection.exchange(data, bodiless=bodiless)
+        return await connection.exchange(*encoded, bodiless=bodiless)
 
     def _add_pool(self, route: Route) -> Pool:
         tls = self._tls_context() if route.tls else None

@@ -17,6 +17,9 @@ MAX_HEAD = 64 * 1024
 HIGH_WATER = 256 * 1024
 """Undelivered bytes of a body from which on the server is made to wait."""
 
+APART = 4096
+"""Bytes of a body from which on it is written as it is: of fewer, a copy behind the head costs less."""
+
 SWITCHING_PROTOCOLS = 101
 OK = 200
 
@@ -140,7 +143,7 @@ class Connection(asyncio.Protocol):
         """The server has not closed it and has sent nothing that nobody asked for."""
         return not self.transport.is_closing() and not self._poll.poll(0)
 
-    async def exchange(self, data: bytes, *, bodiless: bool) -> Body:
+    async def exchange(self, head: bytes, body: bytes | tuple[bytes, ...] = b"", *, bodiless: bool) -> Body:
         """Write a request and await the head of its response; the body is still to come.
 
         `bodiless`: it answers a HEAD.
@@ -149,18 +152,21 @@ class Connection(asyncio.Protocol):
         if self.transport.is_closing():
             raise httpx.WriteError("The connection was closed before the request was sent.")
         waiter: asyncio.Future[None] = self.loop.create_future()
-        self._body = body = Body(self, waiter)
+        self._body = response = Body(self, waiter)
         self._bodiless, self._complete, self.heard = bodiless, False, False
         self._status = self._head_size = 0
-        self.transport.write(data)
+        if isinstance(body, bytes) and len(body) <= APART:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, *body) if isinstance(body, tuple) else (head, body))
         try:
             await waiter
         except asyncio.CancelledError:
-            await body.aclose()
+            await response.aclose()
             raise
-        if body.error is not None and not body.status:
-            raise body.error
-        return body
+        if response.error is not None and not response.status:
+            raise response.error
+        return response
 
     def data_received(self, data: bytes) -> None:
         body = self._body

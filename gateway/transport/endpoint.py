@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import httpx
 
@@ -10,6 +10,12 @@ FRAMING = frozenset({"connection", "content-length", "expect", "host", "te", "tr
 """Headers that this transport alone decides."""
 
 _LINES = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [^\r\n\0]*\r\n)*")
+
+
+Payload: TypeAlias = bytes | tuple[bytes, ...]
+"""A request's body, whole or in pieces that follow one another: what lies in memory already need not be copied."""
+Encoded: TypeAlias = tuple[bytes, Payload]
+"""The head of a request, up to the empty line, and its body."""
 
 
 class Route(NamedTuple):
@@ -61,20 +67,21 @@ class Endpoint:
         self._first = _first_lines(self.method, self.url)
         self._start = self._first + _lines(self.fixed)
 
-    def request(self, body: bytes = b"", headers: Mapping[str, str] | None = None) -> httpx.Request:
+    def request(self, body: Payload = b"", headers: Mapping[str, str] | None = None) -> httpx.Request:
         """A request with this body; `headers` come on top and win over the endpoint's own."""
         return EndpointRequest(self, body, headers or {})
 
-    def encode(self, body: bytes, headers: Mapping[str, str]) -> bytes:
+    def encode(self, body: Payload, headers: Mapping[str, str]) -> Encoded:
         """The whole request as it goes over the wire."""
+        size = sum(map(len, body)) if isinstance(body, tuple) else len(body)
         if not headers:
-            return b"%bcontent-length: %d\r\n\r\n%b" % (self._start, len(body), body)
+            return b"%bcontent-length: %d\r\n\r\n" % (self._start, size), body
         if self._names.isdisjoint(map(str.lower, headers)):
             start = self._start
         else:
             start = self._first + _lines(self.merge({}, headers))
             headers = {}
-        return b"%b%bcontent-length: %d\r\n\r\n%b" % (start, _lines(headers), len(body), body)
+        return b"%b%bcontent-length: %d\r\n\r\n" % (start, _lines(headers), size), body
 
     def merge(self, framing: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str]:
         """The headers of one request, lower-case. Raises LocalProtocolError if they try to set the framing."""
@@ -87,11 +94,10 @@ class Endpoint:
 class EndpointRequest(httpx.Request):
     """A request that builds its Headers only for who asks for them."""
 
-    def __init__(self, endpoint: Endpoint, body: bytes, extra: Mapping[str, str]) -> None:
+    def __init__(self, endpoint: Endpoint, body: Payload, extra: Mapping[str, str]) -> None:
         self.method = endpoint.method
         self.url = endpoint.url
         self.extensions = endpoint.extensions.copy()
-        self.stream = httpx.ByteStream(body)
         self.endpoint = endpoint
         self._body = body
         self._extra = extra
@@ -100,7 +106,7 @@ class EndpointRequest(httpx.Request):
     @property
     def headers(self) -> httpx.Headers:
         if self._built is None:
-            framing = {"host": self.url.netloc.decode(), "content-length": str(len(self._body))}
+            framing = {"host": self.url.netloc.decode(), "content-length": str(len(self.content))}
             self._built = httpx.Headers(self.endpoint.merge(framing, self._extra))
         return self._built
 
@@ -110,31 +116,35 @@ class EndpointRequest(httpx.Request):
 
     @property
     def content(self) -> bytes:
-        return self._body
+        return b"".join(self._body) if isinstance(self._body, tuple) else self._body
+
+    @property
+    def stream(self) -> httpx.ByteStream:  # type: ignore[override] # nobody sets it
+        return httpx.ByteStream(self.content)
 
     def read(self) -> bytes:
-        return self._body
+        return self.content
 
     async def aread(self) -> bytes:
-        return self._body
+        return self.content
 
-    def encode(self) -> bytes:
+    def encode(self) -> Encoded:
         if self._built is not None:  # somebody may have changed them
-            return _encode(self, self._body)
+            return _encode(self, self.content)
         return self.endpoint.encode(self._body, self._extra)
 
 
-def route_and_bytes(request: httpx.Request) -> tuple[Route, bytes]:
+def route_and_encoded(request: httpx.Request) -> tuple[Route, Encoded]:
     """Where a request goes, and what is written there. A plain request must have been read."""
     if isinstance(request, EndpointRequest):
         return request.endpoint.route, request.encode()
     return route_of(request.url), _encode(request, request.content)
 
 
-def _encode(request: httpx.Request, body: bytes) -> bytes:
+def _encode(request: httpx.Request, body: bytes) -> Encoded:
     headers = [(k, v) for k, v in request.headers.multi_items() if k not in FRAMING]
     lines = _lines(headers)
-    return b"%b%bcontent-length: %d\r\n\r\n%b" % (_first_lines(request.method, request.url), lines, len(body), body)
+    return b"%b%bcontent-length: %d\r\n\r\n" % (_first_lines(request.method, request.url), lines, len(body)), body
 
 
 def _first_lines(method: str, url: httpx.URL) -> bytes:

@@ -141,10 +141,10 @@ class Server:
         """Send each command alone, and remember what it used."""
         call = Lanes.call
 
-        async def watched(lanes: Lanes, packed: bytes, count: int = 1) -> Any:
+        async def watched(lanes: Lanes, packed: bytes, *args: Any, **named: Any) -> Any:
             async with self._alone:
                 before = self.used()
-                reply = await call(lanes, packed, count)
+                reply = await call(lanes, packed, *args, **named)
                 used = self.used() - before
                 self.commands.append((min(used, self._told(used)), packed.split(b"\r\n")[2].decode()))
                 return reply

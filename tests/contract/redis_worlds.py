@@ -14,6 +14,7 @@ from gateway.config import Duration, RedisSessions
 from gateway.sessions.redis.connect import connect
 from gateway.sessions.redis.link import Link
 from gateway.sessions.redis.store import RedisStore
+from gateway.sessions.redis.wire import Script
 from gateway.sessions.store import SessionStore
 from tests import servers
 from tests.contract.making import World
@@ -48,7 +49,10 @@ class FakeLink:
     async def call(self, key: str, *args: str | bytes | float) -> Any:
         return await self._client.execute_command(*args)
 
-    write = call
+    async def run(
+        self, script: Script, keys: tuple[str, ...], *args: str | bytes | float, durable: bool = False
+    ) -> Any:
+        return await self._client.execute_command("EVAL", script.source, len(keys), *keys, *args)
 
     async def everywhere(self, *args: str) -> list[Any]:
         return [await self._client.execute_command(*args)]

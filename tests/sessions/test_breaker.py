@@ -1,6 +1,8 @@
 """The breaker: what is down is asked once in a while, not by everybody."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -26,19 +28,33 @@ def breaker(clock: Clock) -> Breaker:
     return Breaker(clock, failures=3, pause=1.0, longest=5.0)
 
 
+@contextmanager
+def attempt(breaker: Breaker) -> Iterator[None]:
+    begun = breaker.begin()
+    failed: bool | None = None
+    try:
+        yield
+        failed = False
+    except Exception as exc:
+        failed = isinstance(exc, StoreUnavailable)
+        raise
+    finally:
+        breaker.end(begun, failed=failed)
+
+
 def fail(breaker: Breaker) -> None:
-    with pytest.raises(StoreUnavailable, match="down"), breaker.attempt():
+    with pytest.raises(StoreUnavailable, match="down"), attempt(breaker):
         raise StoreUnavailable("down")
 
 
 def succeed(breaker: Breaker) -> None:
-    with breaker.attempt():
+    with attempt(breaker):
         pass
 
 
 def refused(breaker: Breaker) -> StoreUnavailable:
     entered = False
-    with pytest.raises(StoreUnavailable) as caught, breaker.attempt():
+    with pytest.raises(StoreUnavailable) as caught, attempt(breaker):
         entered = True
     assert not entered
     return caught.value
@@ -70,7 +86,7 @@ def test_a_success_in_between_starts_the_count_anew(breaker: Breaker) -> None:
 
 def test_only_an_unavailable_store_is_a_failure(breaker: Breaker) -> None:
     for _ in range(9):
-        with pytest.raises(SessionGone), breaker.attempt():
+        with pytest.raises(SessionGone), attempt(breaker):
             raise SessionGone("gone")
     assert breaker.state == "closed"
 
@@ -78,7 +94,7 @@ def test_only_an_unavailable_store_is_a_failure(breaker: Breaker) -> None:
 def test_an_answer_of_any_kind_closes_it(breaker: Breaker, clock: Clock) -> None:
     trip(breaker)
     clock.now += 1
-    with pytest.raises(SessionGone), breaker.attempt():
+    with pytest.raises(SessionGone), attempt(breaker):
         raise SessionGone("gone")
     assert breaker.state == "closed"
 
@@ -87,7 +103,7 @@ def test_after_a_pause_one_probe_at_a_time_is_let_through(breaker: Breaker, cloc
     trip(breaker)
     clock.now += 1
     assert breaker.state == "half-open"
-    with breaker.attempt():
+    with attempt(breaker):
         assert breaker.state == "half-open"
         assert refused(breaker).retry_after == pytest.approx(1.0)
     assert breaker.state == "closed"
@@ -120,7 +136,7 @@ def test_the_pause_is_short_again_after_a_success(breaker: Breaker, clock: Clock
 def test_a_probe_that_is_cancelled_leaves_room_for_the_next(breaker: Breaker, clock: Clock) -> None:
     trip(breaker)
     clock.now += 1
-    with pytest.raises(asyncio.CancelledError), breaker.attempt():
+    with pytest.raises(asyncio.CancelledError), attempt(breaker):
         raise asyncio.CancelledError
     assert breaker.state == "half-open"
     succeed(breaker)
@@ -128,12 +144,13 @@ def test_a_probe_that_is_cancelled_leaves_room_for_the_next(breaker: Breaker, cl
 
 
 def test_attempts_from_before_it_opened_change_nothing(breaker: Breaker, clock: Clock) -> None:
-    early, late = breaker.attempt(), breaker.attempt()
-    with early:
-        trip(breaker)
+    early, late = breaker.begin(), breaker.begin()
+    trip(breaker)
+    breaker.end(early, failed=False)
     assert breaker.state == "open"
     clock.now += 1
-    with breaker.attempt():
-        late.__exit__(StoreUnavailable, StoreUnavailable("slow"), None)
-        assert breaker.state == "half-open"
+    probe = breaker.begin()
+    breaker.end(late, failed=True)
+    assert breaker.state == "half-open"
+    breaker.end(probe, failed=False)
     assert breaker.state == "closed"

@@ -4,13 +4,16 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from gateway.conversation import SIGNATURE_MARK, Message, Origin, Said, Text, ToolCall, ToolResult
 from gateway.dialects.dialect import Request
+from gateway.dialects.lists import joined
 from gateway.dialects.registry import DIALECTS
 from gateway.routing.table import Target
-from gateway.sessions.fitting import Fitted, Fitting
+from gateway.sessions.fitting import Fitted, Fitting, _added
 from gateway.sessions.history import Asked, align
 from gateway.sessions.store import Head, Mark, Memo, Session, SessionKey, Turn
 from tests.golden.cells import MODELS, NAMES
@@ -57,7 +60,8 @@ def fitted(client: str, target: Target, session: Session) -> Fitted:
     dialect = DIALECTS[client]
     request: Request = dialect.open_request(SAY[client], model="m")
     aligned = align(Asked(dialect=dialect, spoken=dialect.spoken(request)), session)
-    return Fitting(dialect, request, aligned, cut=session.head.cut, max_turns=200).fit(target)
+    made = Fitting(dialect, request, aligned, cut=session.head.cut, max_turns=200).fit(target)
+    return replace(made, body=joined(made.body))
 
 
 @pytest.mark.parametrize("client", NAMES)
@@ -126,3 +130,17 @@ def test_a_mark_of_a_signature_in_a_text_stays_a_text(name: str) -> None:
         said = next(body[member] for member in ("messages", "contents", "input") if member in body)
         assert len(said) == 2 * count + 1 + (count >= 3)  # nobody answered the call of the third turn
         assert (marked in json.dumps(said)) == (count >= 2)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=400), max_size=60))
+def test_a_history_is_a_few_pieces_that_are_copied_a_few_times(said: list[bytes]) -> None:
+    pieces: tuple[bytes, ...] = ()
+    copied = 0
+    for one in said:
+        before = set(map(id, pieces))
+        pieces = _added(pieces, one)
+        copied += sum(len(piece) for piece in pieces if id(piece) not in before)
+    size = sum(map(len, said))
+    assert b"".join(pieces) == b"".join(said)
+    assert len(pieces) <= size.bit_length() + 1
+    assert copied <= size * (size.bit_length() + 1)

@@ -45,17 +45,17 @@ async def next_turn(store: SealedStore, text: str, **fields: Any) -> None:
 def answers(store: RedisStore) -> Iterator[list[Any]]:
     """What Redis answers meanwhile."""
     given: list[Any] = []
-    call = store._link.call
+    run = store._link.run
 
-    async def listening(key: str, *args: Any) -> Any:
-        given.append(await call(key, *args))
+    async def listening(*args: Any, **named: Any) -> Any:
+        given.append(await run(*args, **named))
         return given[-1]
 
-    store._link.call = listening  # type: ignore[method-assign]
+    store._link.run = listening  # type: ignore[method-assign]
     try:
         yield given
     finally:
-        store._link.call = call  # type: ignore[method-assign]
+        store._link.run = run  # type: ignore[method-assign]
 
 
 async def is_as_stored(remembering: SealedStore, store: RedisStore, seal: Seal = PLAIN) -> list[Any]:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gateway.errors import SessionGone, SessionLimit, StoreError, StoreUnavailable
 from gateway.sessions.redis.store import RedisStore
+from gateway.sessions.redis.wire import Script
 from gateway.sessions.store import Session, SessionKey
 from tests.contract.making import KEY, LIMITS, after, first, load, loaded, talk, texts
 from tests.servers import Process, one
@@ -125,13 +126,14 @@ async def test_a_load_and_an_append_are_one_command_each(redis_server: Process, 
     await talk(store, "one", "two")
     await store._index.flush()
     sent: list[str] = []
-    call = store._link.call
+    lanes = store._link.lanes
+    call = lanes.call
 
-    async def noting(key: str, *args: Any) -> Any:
-        sent.append(args[0])
-        return await call(key, *args)
+    async def noting(packed: bytes, *args: Any, **named: Any) -> Any:
+        sent.append(packed.split(b"\r\n")[2].decode())
+        return await call(packed, *args, **named)
 
-    store._link.call = store._link.write = noting  # type: ignore[method-assign]
+    lanes.call = noting
     await store.append(KEY, after(await loaded(store)))
     assert sent == ["EVALSHA", "EVALSHA"]
 
@@ -165,9 +167,9 @@ async def test_an_append_sends_the_same_commands_and_bytes_at_turn_10_and_at_tur
     lanes = store._link.lanes
     call = lanes.call
 
-    async def noting(packed: bytes, count: int = 1) -> Any:
+    async def noting(packed: bytes, *args: Any, **named: Any) -> Any:
         sent.append(packed)
-        return await call(packed, count)
+        return await call(packed, *args, **named)
 
     async def cost(session: Session) -> tuple[int, list[int]]:
         before = counts(redis_server, *names)
@@ -276,15 +278,15 @@ async def test_a_turn_larger_than_one_answer_is_read_all_the_same(store: RedisSt
 async def test_an_answer_has_a_mebibyte_of_turns_at_most(store: RedisStore) -> None:
     await fill(store, 12, 200_000)
     sizes: list[int] = []
-    call = store._link.call
+    run = store._link.run
 
-    async def measured(key: str, *args: Any) -> Any:
-        answer = await call(key, *args)
-        if key == session_key(store):
+    async def measured(script: Script, keys: tuple[str, ...], *args: Any) -> Any:
+        answer = await run(script, keys, *args)
+        if keys == (session_key(store),):
             sizes.append(sum(len(turn) for turn in answer[5]))
         return answer
 
-    store._link.call = measured  # type: ignore[method-assign]
+    store._link.run = measured  # type: ignore[method-assign]
     await loaded(store)
     assert sum(sizes) > 2_400_000 * 2
     assert all(0 < size <= 1 << 20 for size in sizes)
@@ -293,19 +295,19 @@ async def test_an_answer_has_a_mebibyte_of_turns_at_most(store: RedisStore) -> N
 
 async def test_turns_that_are_replaced_while_a_big_session_is_read_are_not_mixed(store: RedisStore) -> None:
     await fill(store, 8, 200_000)
-    call = store._link.call
+    run = store._link.run
     calls = 0
 
-    async def meddling(key: str, *args: Any) -> Any:
+    async def meddling(*args: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
-            store._link.call = call  # type: ignore[method-assign]
+            store._link.run = run  # type: ignore[method-assign]
             session = await loaded(store, turns=0)
             await store.append(KEY, after(session, b"z" * 200_000, replace_from=2))
-        return await call(key, *args)
+        return await run(*args)
 
-    store._link.call = meddling  # type: ignore[method-assign]
+    store._link.run = meddling  # type: ignore[method-assign]
     session = await loaded(store)
     assert [text[0] for text in texts(session)] == ["A", "z"]
     assert session.head.next == 3
@@ -313,18 +315,18 @@ async def test_turns_that_are_replaced_while_a_big_session_is_read_are_not_mixed
 
 async def test_turns_that_are_added_while_a_big_session_is_read_do_no_harm(store: RedisStore) -> None:
     await fill(store, 8, 200_000)
-    call = store._link.call
+    run = store._link.run
     calls = 0
 
-    async def meddling(key: str, *args: Any) -> Any:
+    async def meddling(*args: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == 2:
-            store._link.call = call  # type: ignore[method-assign]
+            store._link.run = run  # type: ignore[method-assign]
             await store.append(KEY, first(b"z" * 200_000))
-        return await call(key, *args)
+        return await run(*args)
 
-    store._link.call = meddling  # type: ignore[method-assign]
+    store._link.run = meddling  # type: ignore[method-assign]
     assert [text[0] for text in texts(await loaded(store))] == list("ABCDEFGH")
 
 
@@ -394,14 +396,14 @@ async def test_an_owner_has_as_many_sessions_as_it_may(redis_server: Process, st
 
 async def test_a_session_is_in_the_index_before_its_first_turn(redis_server: Process, store: RedisStore) -> None:
     order: list[str] = []
-    call = store._link.call
+    run = store._link.run
 
-    async def noting(key: str, *args: Any) -> Any:
-        answer = await call(key, *args)
-        order.append("index" if ":i:" in key else "session")
+    async def noting(script: Script, keys: tuple[str, ...], *args: Any, durable: bool = False) -> Any:
+        answer = await run(script, keys, *args, durable=durable)
+        order.append("index" if ":i:" in keys[0] else "session")
         return answer
 
-    store._link.call = store._link.write = noting  # type: ignore[method-assign]
+    store._link.run = noting  # type: ignore[method-assign]
     await store.append(KEY, first())
     assert order[-1] == "session"
     assert order.count("session") <= 2

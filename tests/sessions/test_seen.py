@@ -25,18 +25,18 @@ LIVE = 60.0
 async def answered(store: RedisStore, known: Session | None, **fields: Any) -> tuple[list[str], int, int]:
     """The questions that a load comes to, and how many turns and marks were read for it."""
     read = []
-    call = store._link.call
+    run = store._link.run
 
-    async def listening(key: str, *args: Any) -> Any:
-        reply = await call(key, *args)
+    async def listening(*args: Any, **named: Any) -> Any:
+        reply = await run(*args, **named)
         read.append((0, 0) if isinstance(reply, int) else (len(reply[5]), len(reply[3])))
         return reply
 
-    store._link.call = listening  # type: ignore[method-assign]
+    store._link.run = listening  # type: ignore[method-assign]
     try:
         session = await loaded(store, known=known, **fields)
     finally:
-        store._link.call = call  # type: ignore[method-assign]
+        store._link.run = run  # type: ignore[method-assign]
     assert session == await loaded(store, **fields)
     turns, marks = map(sum, zip(*read, strict=True))
     return texts(session), turns, marks

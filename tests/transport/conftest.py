@@ -153,3 +153,17 @@ async def until(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.005)
     raise AssertionError("it did not come about")
+
+
+PIECES = [
+    (b"short", b"and", b"sweet"),
+    (b"",),
+    tuple(bytes([65 + n % 26]) * size for n, size in enumerate((1, 5000, 0, 70_000, 300_000, 3))),
+    b"z" * 5000,
+    b"y" * 3_000_000,
+]
+"""Bodies of which some are written in pieces, and some more than once."""
+
+
+def whole(body: bytes | tuple[bytes, ...]) -> bytes:
+    return b"".join(body) if isinstance(body, tuple) else body

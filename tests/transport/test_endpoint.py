@@ -2,13 +2,15 @@ import httpx
 import pytest
 
 from gateway.transport import Endpoint, Transport
-from gateway.transport.endpoint import Route, route_and_bytes
+from gateway.transport.endpoint import Route, route_and_encoded
+from tests.transport.conftest import PIECES, fetch, keeping, whole
 
 URL = "https://api.example.com/v1/chat/completions?api-version=3"
 
 
 def wire(request: httpx.Request) -> bytes:
-    return route_and_bytes(request)[1]
+    head, body = route_and_encoded(request)[1]
+    return head + whole(body)
 
 
 def test_a_request_goes_over_the_wire_as_it_was_prepared():
@@ -129,3 +131,24 @@ async def test_an_error_knows_its_request():
         with pytest.raises(httpx.LocalProtocolError) as caught:
             await transport.handle_async_request(request)
     assert caught.value.request is request
+
+
+@pytest.mark.parametrize("body", PIECES, ids=lambda body: str(len(whole(body))))
+async def test_a_body_in_pieces_arrives_whole(serve, transport, body):
+    server = await serve(keeping)
+    for _ in range(2):
+        assert await fetch(transport, server.endpoint(headers={"x-a": "b"}).request(body)) == b"ok"
+    for request in server.peers[0].requests:
+        assert request.partition(b"\r\n\r\n")[2] == whole(body)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("body", PIECES, ids=lambda body: str(len(whole(body))))
+def test_a_body_in_pieces_is_the_same_whoever_looks_at_it(body):
+    endpoint = Endpoint(URL, headers={"a": "1"})
+    request = endpoint.request(body)
+    assert request.content == request.read() == whole(body)
+    assert b"".join(request.stream) == whole(body)
+    assert request.headers["content-length"] == str(len(whole(body)))
+    assert wire(request).endswith(b"content-length: %d\r\n\r\n%b" % (len(whole(body)), whole(body)))
+    assert wire(endpoint.request(body, {"b": "2"})).endswith(whole(body))

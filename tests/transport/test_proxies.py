@@ -62,6 +62,13 @@ async def test_plain_http_is_forwarded(serve, transport):
     assert b"x-a: b\r\n" in server.peers[0].requests[1]
 
 
+async def test_a_body_in_pieces_is_forwarded_whole(serve, transport):
+    server, proxy = await serve(keeping), await serve(http_proxy)
+    request = server.endpoint(proxy=f"http://127.0.0.1:{proxy.port}").request((b"in ", b"pieces"))
+    assert await fetch(transport, request) == b"ok"
+    assert server.peers[0].requests[0].endswith(b"\r\n\r\nin pieces")
+
+
 async def test_https_goes_through_a_tunnel(serve):
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)

@@ -6,7 +6,7 @@ import pytest
 import trustme
 
 from gateway.transport import Endpoint, Transport
-from tests.transport.conftest import answering, fetch, keeping
+from tests.transport.conftest import PIECES, answering, fetch, keeping, whole
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,14 @@ async def test_a_trusted_server_is_spoken_to_on_one_connection(serve, server_con
             assert await fetch(transport, server.endpoint().request(b"{}")) == b"ok"
             await asyncio.sleep(0.01)
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("body", PIECES, ids=lambda body: str(len(whole(body))))
+async def test_a_body_in_pieces_arrives_whole(serve, server_context, client_context, body):
+    server = await serve(keeping, ssl=server_context)
+    async with Transport(tls=client_context) as transport:
+        assert await fetch(transport, server.endpoint().request(body)) == b"ok"
+    assert server.peers[0].requests[0].partition(b"\r\n\r\n")[2] == whole(body)
 
 
 async def test_the_server_is_told_its_name(serve, server_context, client_context):

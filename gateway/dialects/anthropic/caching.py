@@ -11,21 +11,22 @@ import msgspec
 from msgspec import Raw
 
 from gateway.dialects.anthropic.wire import FIELDS, ITEMS, encode
+from gateway.dialects.lists import Payload, ended, joined, occurrences
 
 MOST = 4
 _MARK = b'"cache_control":'
 _EPHEMERAL = b',"cache_control":{"type":"ephemeral"}}'
 
 
-def cache_hint(body: bytes, *, model: str, key: str, history: bool) -> bytes:
+def cache_hint(body: Payload, *, model: str, key: str, history: bool) -> Payload:
     """The body with a mark at its end. A client that marks its turns itself keeps its newest marks."""
     del key
     if not history or "claude" not in model:
         return body
-    marks = body.count(_MARK)
+    marks = occurrences(body, _MARK)
     if not marks:
-        return body[:-1] + _EPHEMERAL
-    return body if marks <= MOST else _with_fewer(body, marks - MOST)
+        return ended(body, _EPHEMERAL)
+    return body if marks <= MOST else _with_fewer(joined(body), marks - MOST)
 
 
 def _with_fewer(body: bytes, surplus: int) -> bytes:

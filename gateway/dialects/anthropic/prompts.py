@@ -29,7 +29,7 @@ from gateway.dialects.anthropic.settings import (
 from gateway.dialects.anthropic.tools import encode_tools, read_choice, read_tools, written_choice
 from gateway.dialects.anthropic.wire import EMPTY, FIELDS, ITEMS, NAME, TEXT, UNREADABLE, encode, first, is_absent, read
 from gateway.dialects.dialect import Encoded, Request, Spoken
-from gateway.dialects.lists import with_list
+from gateway.dialects.lists import Payload, with_list
 from gateway.errors import GatewayError, Kind
 
 _COUNT: Decoder[int | None] = Decoder(int | None)
@@ -98,7 +98,7 @@ def splice(
     messages: Sequence[bytes] | None = None,
     tools: bytes | None = None,
     told: Sequence[bytes] = (),
-) -> bytes:
+) -> Payload:
     """The request for a provider of this dialect: all as sent but for what is given here.
 
     Blocks that only carry another vendor's signature, which a client of this dialect keeps for us, are taken out:

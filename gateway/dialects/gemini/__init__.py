@@ -16,6 +16,7 @@ from gateway.dialects.gemini.streams import reply_decoder, reply_encoder
 from gateway.dialects.gemini.tools import decode_tools, encode_tools
 from gateway.dialects.gemini.wire import NAME
 from gateway.dialects.gemini.writing import encode_messages
+from gateway.dialects.lists import Payload
 
 __all__ = [
     "COUNTING",
@@ -62,7 +63,7 @@ def path(model: str, *, stream: bool) -> str:
     return f"/v1beta/{quote(name)}:{method}"
 
 
-def cache_hint(body: bytes, *, model: str, key: str, history: bool) -> bytes:
+def cache_hint(body: Payload, *, model: str, key: str, history: bool) -> Payload:
     """Nothing: the vendor's implicit caching needs no hint."""
     del model, key, history
     return body

@@ -28,7 +28,7 @@ from gateway.dialects.gemini.wire import (
     starts,
 )
 from gateway.dialects.gemini.writing import STRICT, encode_messages
-from gateway.dialects.lists import with_list
+from gateway.dialects.lists import Payload, with_list
 from gateway.errors import GatewayError, Kind
 
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
@@ -82,7 +82,7 @@ def splice(
     messages: Sequence[bytes] | None = None,
     tools: bytes | None = None,
     told: Sequence[bytes] = (),
-) -> bytes:
+) -> Payload:
     """The request as a body for a Gemini provider. The model goes into the path, so a `model` in the body goes.
 
     Signatures of other dialects, which a client of ours keeps for us, are taken out: Gemini would refuse them.

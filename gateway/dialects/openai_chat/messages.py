@@ -54,9 +54,12 @@ _LONGEST_ID = 40
 
 def decode_messages(messages: Sequence[bytes | Raw], origin: Origin | None = None) -> tuple[Message, ...]:
     """Messages from their JSON. Raises GatewayError (INVALID) with the message at fault."""
-    wires = [read(to_message, raw, f"messages[{i}]") for i, raw in enumerate(messages)]
-    if len(wires) == 1 and wires[0].role == "user" and isinstance(wires[0].content, str) and wires[0].content:
-        return (Message("user", (Text(wires[0].content),)),)  # what most requests of a session have
+    try:
+        wires = [to_message.decode(raw) for raw in messages]
+    except UNREADABLE:
+        wires = [read(to_message, raw, f"messages[{i}]") for i, raw in enumerate(messages)]
+    if len(wires) == 1 and (wire := wires[0]).role == "user" and isinstance(wire.content, str) and wire.content:
+        return (Message("user", (Text(wire.content),)),)  # what most requests of a session have
     return read_messages(wires, origin)
 
 

@@ -109,7 +109,9 @@ def _plain(message: Raw) -> tuple[str, bytes] | None:
 
 def _first(completion: Completion, body: bytes) -> Choice:
     choices = completion.choices or []
-    choice = next((choice for choice in choices if choice.index == 0), choices[0] if choices else None)
+    choice = choices[0] if choices else None
+    if choice is not None and choice.index:
+        choice = next((other for other in choices if other.index == 0), choice)
     if choice is None:
         error = decode_error(200, body)
         raise UpstreamError(Kind.BAD_GATEWAY, "The provider sent a reply without a choice.", answer=error.answer)
@@ -173,11 +175,11 @@ def decode_stop(reason: str | None, met: str | int | None, parts: list[AnyPart])
     stop = _STOPS.get(reason or "", Stop.END)
     if stop is not Stop.END:
         return stop, ""
-    kinds = {type(part) for part in parts}
-    if ToolCall in kinds:
-        return Stop.TOOL_CALLS, ""
-    if Refusal in kinds:
-        return Stop.REFUSED, ""
+    for part in parts:
+        if isinstance(part, ToolCall):
+            return Stop.TOOL_CALLS, ""
+        if isinstance(part, Refusal) and not any(isinstance(other, ToolCall) for other in parts):
+            return Stop.REFUSED, ""
     return (Stop.STOP_SEQUENCE, met) if isinstance(met, str) else (stop, "")
 
 

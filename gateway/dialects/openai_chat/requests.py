@@ -7,11 +7,12 @@ from msgspec import Raw, Struct
 
 from gateway.conversation import SIGNATURE_MARK
 from gateway.dialects.dialect import Request, Spoken
-from gateway.dialects.lists import with_list
+from gateway.dialects.lists import Payload, with_list
 from gateway.dialects.openai_chat.reasoning import strip_wrapped
 from gateway.dialects.openai_chat.tools import tools_member
 from gateway.dialects.openai_chat.wire import (
     NAME,
+    UNREADABLE,
     WireMessage,
     encode,
     invalid,
@@ -28,6 +29,7 @@ class _Role(Struct):
 
 
 _to_role = msgspec.json.Decoder(_Role)
+_to_roles = msgspec.json.Decoder(list[_Role])
 _to_bool = msgspec.json.Decoder(bool)
 _TRUE = Raw(b"true")
 
@@ -56,9 +58,13 @@ def open_request(body: bytes, *, model: str = "", stream: bool = False, query: s
 
 def spoken(request: Request) -> Spoken:
     """The conversation inside, undecoded; legacy functions count as tools."""
-    messages = [bytes(raw) for raw in read(to_raws, request.fields["messages"], "messages")]
-    lead = leading(read(_to_role, raw, f"messages[{i}]") for i, raw in enumerate(messages))
-    return Spoken(tuple(messages[:lead]), tuple(messages[lead:]), tools_member(request.fields))
+    whole = request.fields["messages"]
+    messages = tuple([bytes(raw) for raw in read(to_raws, whole, "messages")])
+    try:
+        lead = leading(_to_roles.decode(whole))
+    except UNREADABLE:
+        lead = leading(read(_to_role, raw, f"messages[{i}]") for i, raw in enumerate(messages))
+    return Spoken(messages[:lead], messages[lead:], tools_member(request.fields))
 
 
 def leading(messages: Iterable[_Role | WireMessage]) -> int:
@@ -89,7 +95,7 @@ def splice(
     messages: Sequence[bytes] | None = None,
     tools: bytes | None = None,
     told: Sequence[bytes] = (),
-) -> bytes:
+) -> Payload:
     """The request as a body for a provider: all as sent but for what is given here.
 
     A streamed one asks for token counts (the gateway needs them); `relay_filter` keeps them from a client that did not.

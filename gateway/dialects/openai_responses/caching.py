@@ -3,12 +3,13 @@
 Source: https://platform.openai.com/docs/guides/prompt-caching
 """
 
+from gateway.dialects.lists import Payload, ended, occurrences
 from gateway.dialects.openai_responses.models import reasons
 
 
-def cache_hint(body: bytes, *, model: str, key: str, history: bool) -> bytes:
+def cache_hint(body: Payload, *, model: str, key: str, history: bool) -> Payload:
     """The body with the session's `prompt_cache_key`, for OpenAI's own models: other servers may refuse the member."""
     del history
-    if reasons(model) is None or b'"prompt_cache_key":' in body:
+    if reasons(model) is None or occurrences(body, b'"prompt_cache_key":'):
         return body
-    return b'%b,"prompt_cache_key":"%b"}' % (body[:-1], key.encode())
+    return ended(body, b',"prompt_cache_key":"%b"}' % key.encode())

@@ -5,7 +5,8 @@ The protocol: https://redis.io/docs/latest/operate/oss_and_stack/reference/clust
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 from redis.crc import key_slot
@@ -13,20 +14,27 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, RedisCluste
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from gateway.sessions.redis.lanes import FAILURES, Lanes, pack
+from gateway.sessions.redis.lanes import FAILURES, Lanes
+from gateway.sessions.redis.wire import Script, pack
 
 Address = tuple[str, int]
 
 _ASKING = pack(("ASKING",))
 _ATTEMPTS = 40  # with a pause each, more than any budget: a slot may be on its way for a while
 _PAUSE = 0.05
+_ELSEWHERE = (MovedError, AskError, ClusterDownError, TryAgainError, RedisConnectionError, ConnectionError)
+"""Failures after which a command is sent on, or again."""
 
 
 class Cluster:
-    """Sends each command to the server that has its key. `lanes` makes the connections to one server."""
+    """Sends each command to the server that has its key. `lanes` makes the connections to one server.
 
-    def __init__(self, seeds: tuple[Address, ...], lanes: Callable[[Address], Lanes]) -> None:
+    A command takes at most `timeout` seconds, wherever it has to be sent on to.
+    """
+
+    def __init__(self, seeds: tuple[Address, ...], lanes: Callable[[Address], Lanes], timeout: float) -> None:
         self._seeds = seeds
+        self._timeout = timeout
         self._make = lanes
         self._servers: dict[Address, Lanes] = {}
         self._starts: list[int] = []
@@ -34,35 +42,50 @@ class Cluster:
         self._refreshing: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def call(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 - Redis answers anything
-        return await self._routed(key, pack(args), durable=False)
+    def call(self, key: str, *args: str | bytes | float) -> Coroutine[Any, Any, Any]:
+        return self._routed(key, pack(args))
 
-    async def write(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 - Redis answers anything
-        return await self._routed(key, pack(args), durable=True)
+    def run(
+        self, script: Script, keys: tuple[str, ...], *args: str | bytes | float, durable: bool = False
+    ) -> Coroutine[Any, Any, Any]:
+        return self._routed(keys[0], script.packed(keys, args), script, durable=durable)
 
-    async def _routed(self, key: str, packed: bytes, *, durable: bool) -> Any:  # noqa: ANN401 - Redis answers anything
-        if not self._starts:
-            await self._refresh()
-        server, asking = self._server_of(key), False
-        last: Exception = RedisClusterException("moved too often")
-        for _ in range(_ATTEMPTS):
-            try:
-                lanes = server.durable if durable else server
-                return await lanes.call(_ASKING + packed if asking else packed, 1 + asking)
-            except MovedError as exc:
-                server, asking, last = self._at((exc.host, exc.port)), False, exc
+    async def _routed(self, key: str, packed: bytes, script: Script | None = None, *, durable: bool = False) -> Any:  # noqa: ANN401 - Redis answers anything
+        began, last = monotonic(), None
+        try:
+            if self._starts:
+                server = self._server_of(key)
+                try:
+                    return await (server.durable if durable else server).call(packed, script=script)
+                except _ELSEWHERE as exc:
+                    last = exc
+            async with asyncio.timeout(self._timeout - (monotonic() - began)):
+                for _ in range(_ATTEMPTS):
+                    server, asking = await self._after(last, key)
+                    lanes, asked = server.durable if durable else server, _ASKING + packed if asking else packed
+                    try:
+                        return await lanes.call(asked, 1 + asking, script)
+                    except _ELSEWHERE as exc:
+                        last = exc
+        except (TimeoutError, RedisTimeoutError, asyncio.CancelledError):
+            self._refresh_soon()
+            raise
+        raise last or RedisClusterException("moved too often")
+
+    async def _after(self, last: Exception | None, key: str) -> tuple[Lanes, bool]:
+        """Where to ask after this failure, and whether the server there must be told that it is asked in passing."""
+        match last:
+            case MovedError():
                 self._refresh_soon()
-            except AskError as exc:
-                server, asking, last = self._at((exc.host, exc.port)), True, exc
-            except (RedisConnectionError, ConnectionError, ClusterDownError, TryAgainError) as exc:
-                last = exc
+                return self._at((last.host, last.port)), False
+            case AskError():
+                return self._at((last.host, last.port)), True
+            case None:
+                pass
+            case _:
                 await asyncio.sleep(_PAUSE)
-                await self._refresh()
-                server, asking = self._server_of(key), False
-            except (TimeoutError, RedisTimeoutError, asyncio.CancelledError):
-                self._refresh_soon()
-                raise
-        raise last
+        await self._refresh()
+        return self._server_of(key), False
 
     async def everywhere(self, *args: str) -> list[Any]:
         if not self._starts:

@@ -100,4 +100,4 @@ def _cluster(
         timeout, connect_timeout = settings.timeout, settings.connect_timeout
         return Lanes(new, size=settings.connections, timeout=timeout, connect_timeout=connect_timeout, wait=wait)
 
-    return Cluster(addresses, lanes)
+    return Cluster(addresses, lanes, settings.timeout)

@@ -1,6 +1,7 @@
 """What the scripts of the Redis store are given, and what they answer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any
@@ -11,12 +12,13 @@ from msgspec.structs import force_setattr
 from gateway.conversation import Usage
 from gateway.errors import SessionBusy, SessionChanged, SessionGone
 from gateway.sessions import codec
-from gateway.sessions.known import begin, behind, covers
+from gateway.sessions.known import begin, behind
 from gateway.sessions.store import (
     FORMAT,
     Append,
     Appended,
     Head,
+    Limits,
     Mark,
     Memo,
     Reservation,
@@ -44,18 +46,23 @@ class Window(Struct, frozen=True):
     marks: bool = False
     keep: float = 0.0
 
-    def is_in(self, known: Session) -> bool:
-        """Whether `known` has all that is asked for of the turns up to its last."""
-        return not self.below and covers(known, turns=self.turns, marks=self.marks)
+    def bottom(self, head: Head) -> int:
+        """The first turn of it that there is."""
+        return max(head.first, (self.below or head.next) - self.turns)
 
 
 def load_arguments(window: Window, known: Session | None = None) -> tuple[str | bytes, ...]:
     """ARGV of load.lua."""
-    asked = f"{window.turns} {window.below} {int(window.marks)} {int(window.keep * 1000)} {_BUDGET}"
+    asked = _asked(window)
     if known is None:
         return (asked,)
     head = known.head
     return f"{asked} {head.generation} {head.revision} {head.next}", known.stamp
+
+
+@lru_cache(maxsize=64)
+def _asked(window: Window) -> str:
+    return f"{window.turns} {window.below} {int(window.marks)} {int(window.keep * 1000)} {_BUDGET}"
 
 
 def stored_token(token: str) -> str:
@@ -67,21 +74,20 @@ def stored_token(token: str) -> str:
 def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) -> list[str | bytes | float]:
     """ARGV of append.lua."""
     pin, was, origin = append.pin, append.pin_was, append.turn.reply.origin
-    verb = "set" if pin is not None else "drop" if append.drop_pin else "keep"
-    if verb == "keep" or pin == was:  # what is set to what it was stays
-        verb, pin, was = "keep", None, None
+    verb = "keep"  # also what is set to what it was
+    if pin != was:
+        verb = "set" if pin is not None else "drop" if append.drop_pin else "keep"
     args: list[str | bytes | float] = [_lines(append, verb), turn, mark]
     if verb != "keep":
         args.append(b"" if was is None else codec.encode(was))
-    if pin is not None:
-        args.append(codec.encode(pin))
+        if pin is not None:
+            args.append(codec.encode(pin))
     if origin is not None:
         args += ("last", codec.encode(origin))
     if not append.generation:
         args += ("owner", key.owner, "user", key.user, "id", key.id)
-    for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
-        if said is not None:
-            args += (name, codec.encode(said))
+    if append.system is not None or append.preamble is not None or append.tools is not None:
+        args += _said(append)
     if append.resends is not None:
         args += ("resends", int(append.resends))
     if append.cut is not None:
@@ -89,25 +95,35 @@ def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) 
     return args
 
 
+def _said(append: Append) -> Iterator[str | bytes]:
+    for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
+        if said is not None:
+            yield name
+            yield codec.encode(said)
+
+
 def _lines(append: Append, pin: str) -> str:
-    limits, wish, generation = append.limits, append.reserved, append.generation
-    usage = append.turn.usage or _NOTHING
-    revision, reserved, since = 0, "\n\n", ""
+    wish, usage = append.reserved, append.turn.usage or _NOTHING
+    session, since, replaced, reserved = f"{append.generation}\n", "", "0\n0", "\n\n"
+    if not append.generation:
+        session = f"\n{token_hex(8)}"
+        since = "" if append.since is None else f"{append.since * 1000:.3f}"
     if append.replace_from is not None or wish is not None:  # else the revision does not count
-        revision = append.revision
+        replaced = f"{append.revision}\n{append.replace_from or 0}"
     if wish is not None:
         kept = 0 if append.turn.incomplete else int(wish.kept * 1000)
         reserved = f"{int(wish.lease)}\n{wish.body if wish.retry else ''}\n{kept}"
-    if not generation and append.since is not None:
-        since = f"{append.since * 1000:.3f}"
     return (
-        f"{FORMAT}\n{stored_token(append.token)}\n{generation or ''}\n{'' if generation else token_hex(8)}\n"
-        f"{revision}\n{append.replace_from or 0}\n"
-        f"{int(limits.ttl * 1000)}\n{int(limits.max_age * 1000)}\n{limits.max_turns}\n{limits.max_bytes}\n"
+        f"{FORMAT}\n{stored_token(append.token)}\n{session}\n{replaced}\n{_limits(append.limits)}\n"
         f"{'' if append.cost is None else append.cost}\n"
         f"{append.messages}\n{usage.input}\n{usage.output}\n{usage.cached}\n{usage.cache_write}\n{usage.reasoning}\n"
         f"{pin}\n{reserved}\n{since}\n"
     )
+
+
+@lru_cache(maxsize=8)
+def _limits(limits: Limits) -> str:
+    return f"{int(limits.ttl * 1000)}\n{int(limits.max_age * 1000)}\n{limits.max_turns}\n{limits.max_bytes}"
 
 
 def read_appended(reply: list[Any], size: int) -> Appended:

@@ -18,7 +18,8 @@ from msgspec import Struct
 
 from gateway.errors import GatewayError, Kind
 from gateway.sessions.redis.lanes import FAILURES
-from gateway.sessions.redis.link import Link, Script
+from gateway.sessions.redis.link import Link
+from gateway.sessions.redis.wire import Script
 from gateway.sessions.store import Limits, SessionKey
 
 REFRESH = 2.0
@@ -82,9 +83,9 @@ class Index:
         life = int(seconds + _DAY)
         for name in self._names(key):
             if at is not None:
-                await self._touch.run(self._link, (name,), life, 0, 0, at, key.tag)
+                await self._link.run(self._touch, (name,), life, 0, 0, at, key.tag)
             else:
-                await self._touch.run(self._link, (name,), life, 0, 0)
+                await self._link.run(self._touch, (name,), life, 0, 0)
 
     def used(self, key: SessionKey, at: int, limits: Limits) -> None:
         """A session was used; written within REFRESH seconds, unless Redis is away then."""
@@ -126,7 +127,7 @@ class Index:
         life = int(max(use.limits.max_age for use in uses) + _DAY)
         unused = int(max(use.limits.ttl for use in uses) * 1000)
         fields = [field for use in uses for field in (use.at, use.key.tag)]
-        stale = _entries(await self._touch.run(self._link, (name,), life, unused, _PRUNED, *fields))
+        stale = _entries(await self._link.run(self._touch, (name,), life, unused, _PRUNED, *fields))
         if stale and len(self._stale) < _MANY:
             self._stale[name] = stale
 
@@ -140,7 +141,7 @@ class Index:
     async def drop(self, name: str, entries: Sequence[Entry]) -> None:
         """Entries of one set whose session is gone; one that was used again meanwhile stays."""
         if entries:
-            await self._drop.run(self._link, (name,), *(field for entry in entries for field in entry))
+            await self._link.run(self._drop, (name,), *(field for entry in entries for field in entry))
 
     # ------------------------------------------------------------ reading
 
@@ -148,7 +149,7 @@ class Index:
         """About how many sessions the owner of `key` has, without `key` itself."""
         alive = int((limits.ttl + 2 * REFRESH) * 1000)
         names = [self._owned(key.owner, shard) for shard in range(_SHARDS)]
-        return sum(await asyncio.gather(*(self._count.run(self._link, (name,), alive, key.tag) for name in names)))
+        return sum(await asyncio.gather(*(self._link.run(self._count, (name,), alive, key.tag) for name in names)))
 
     async def total(self, owner: str | None, since: int) -> int:
         """How many sessions have their last use at `since` or later."""

@@ -7,15 +7,18 @@ a task, a lock or a timer a command.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import chain
+from time import monotonic
 from typing import Any, NamedTuple, cast
 
-from hiredis import Reader, pack_command
-from msgspec import Struct
+from hiredis import Reader
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, ReadOnlyError, RedisClusterException, RedisError
+from redis.exceptions import InvalidResponse, NoScriptError, ReadOnlyError, RedisClusterException, RedisError
+
+from gateway.sessions.redis.wire import Script, pack
 
 FAILURES = (RedisError, RedisClusterException, OSError)
 """What comes out of a Link. TimeoutError is an OSError; RedisClusterException is not a RedisError."""
@@ -36,42 +39,40 @@ class Wait(NamedTuple):
     short: Callable[[], None]
 
 
-def pack(args: tuple[str | bytes | float, ...]) -> bytes:
-    """A command as it goes over the wire."""
-    packed: bytes = pack_command(args)  # type: ignore[arg-type] # the stub says a tuple of one
-    return packed
-
-
 class _Lost(RedisConnectionError):
     """The connection ended before the reply came."""
 
 
-class _Call(Struct):
-    """Commands that go out together, `left` of them unanswered; the reply is the last one's, or an error's."""
-
-    packed: bytes
-    left: int
-    reply: asyncio.Future[Any]
-
-    def settle(self, result: object) -> None:
-        if not self.reply.done():
-            self.reply.set_result(result)
+Reply = asyncio.Future[Any]
+"""What a command is answered; errors of every kind are results."""
+Asked = tuple[Reply | None, float]
+"""Who waits for an answer, and the loop's time since when."""
 
 
 class _Line(asyncio.Protocol):
-    """One connection. `over` hears that no further command may go out on it; `silent` if nothing was heard on it."""
+    """One connection. `over` hears that no further command may go out on it; `silent` if nothing was heard on it.
 
-    def __init__(self, connection: AbstractConnection, timeout: float, over: Callable[["_Line"], None]) -> None:
+    `crowded` is called when many commands wait on it.
+    """
+
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        timeout: float,
+        over: Callable[["_Line"], None],
+        crowded: Callable[[], object],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
         self._timeout = timeout
         self._over = over
+        self._crowded = crowded
         self._parser = Reader(protocolError=InvalidResponse, replyError=connection._parser.parse_error)  # noqa: SLF001
         writer = connection._writer  # noqa: SLF001 - redis-py has no other way to a transport that it has opened
         assert writer is not None  # noqa: S101 - it is connected
         self._transport = cast("asyncio.Transport", writer.transport)
         self._transport.set_protocol(self)
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[Asked] = deque()
         self._unsent: list[bytes] = []
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -82,11 +83,22 @@ class _Line(asyncio.Protocol):
         """Commands that wait for their replies."""
         return len(self._waiting)
 
-    def ask(self, packed: bytes, count: int) -> "asyncio.Future[Any]":
-        """The reply to the last of `count` packed commands; errors of every kind are results."""
-        call = _Call(packed, count, self._loop.create_future())
-        self._send(call)
-        return call.reply
+    def ask(self, packed: bytes, count: int = 1, reply: Reply | None = None) -> Reply:
+        """The reply to the last of `count` packed commands."""
+        now, waiting = self._loop.time(), self._waiting
+        if not waiting:
+            self._since = now
+            if self._timer is None:
+                self._timer = self._loop.call_at(now + self._timeout, self._check)
+        if count > 1:
+            waiting.extend([(None, now)] * (count - 1))
+        if reply is None:
+            reply = self._loop.create_future()
+        waiting.append((reply, now))
+        if not self._unsent:
+            self._loop.call_soon(self._write)
+        self._unsent.append(packed)
+        return reply
 
     def retire(self) -> None:
         """What waits is still answered; nothing new goes out."""
@@ -103,12 +115,20 @@ class _Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed(data)
+        waiting = self._waiting
         try:
-            while (reply := self._parser.gets()) is not False:
-                self._take(reply)
+            while (answer := self._parser.gets()) is not False:
+                if not waiting:
+                    self.end(_Lost("The server said something that nobody had asked for."))
+                    return
+                self._answer(waiting.popleft(), answer)
+                if isinstance(answer, ReadOnlyError):
+                    self.retire()
         except InvalidResponse as error:
             self.end(error)
             return
+        if self._retired and not waiting:
+            self.retire()
         self._since = self._loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -118,109 +138,122 @@ class _Line(asyncio.Protocol):
         self._connection._parser.on_disconnect()  # type: ignore[no-untyped-call] # noqa: SLF001 - as its `disconnect` does
         self._connection._reader = self._connection._writer = None  # noqa: SLF001
 
-    def _send(self, call: _Call) -> None:
-        if not self._waiting:
-            self._since = self._loop.time()
-            if self._timer is None:
-                self._timer = self._loop.call_at(self._since + self._timeout, self._check)
-        self._waiting.append(call)
-        if not self._unsent:
-            self._loop.call_soon(self._write)
-        self._unsent.append(call.packed)
-
     def _write(self) -> None:
         """What was asked in one round of the loop goes out together: a write costs as much as all else in a call."""
         packed, self._unsent = b"".join(self._unsent), []
         if not self._transport.is_closing():
             self._transport.write(packed)
+        if len(self._waiting) > _CROWD:
+            self._crowded()
 
-    def _take(self, reply: object) -> None:
-        if not self._waiting:
-            self.end(_Lost("The server said something that nobody had asked for."))
-            return
-        call = self._waiting[0]
-        call.left -= 1
-        if call.left == 0:
-            self._waiting.popleft()
-            self._answer(call, reply)
-        if isinstance(reply, ReadOnlyError) or (self._retired and not self._waiting):
-            self.retire()
-
-    def _answer(self, call: _Call, reply: object) -> None:
-        call.settle(reply)
+    def _answer(self, asked: Asked, answer: object) -> None:
+        reply = asked[0]
+        if reply is not None and not reply.done():
+            reply.set_result(answer)
 
     def _check(self) -> None:
+        """End what has waited too long, and the connection if nothing at all came meanwhile."""
         self._timer = None
-        if not self._waiting:
+        if not len(self):
             return
-        due = self._since + self._timeout
-        if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._check)
-        else:
+        now = self._loop.time()
+        oldest = self._end_late(now)
+        if now >= self._since + self._timeout:
             self.silent = True
             self.end(TimeoutError())
+        else:
+            self._timer = self._loop.call_at(min(self._since, oldest) + self._timeout, self._check)
+
+    def _end_late(self, now: float) -> float:
+        """When the oldest command began that may wait on."""
+        for reply, asked in self._asked():
+            if reply is None or reply.done():
+                continue
+            if asked + self._timeout > now:
+                return asked
+            reply.set_result(TimeoutError())
+        return now
+
+    def _asked(self) -> Iterable[Asked]:
+        """All commands without an answer, in their order."""
+        return self._waiting
 
     def _fail(self, error: Exception) -> None:
         while self._waiting:
-            self._waiting.popleft().settle(error)
+            _Line._answer(self, self._waiting.popleft(), error)
 
 
 class _DurableLine(_Line):
     """Behind each batch goes one WAIT, which speaks for all of it; nothing is answered before, nor sent meanwhile."""
 
     def __init__(
-        self, connection: AbstractConnection, timeout: float, over: Callable[[_Line], None], wait: Wait
+        self,
+        connection: AbstractConnection,
+        timeout: float,
+        over: Callable[[_Line], None],
+        crowded: Callable[[], object],
+        wait: Wait,
     ) -> None:
-        super().__init__(connection, timeout, over)
+        super().__init__(connection, timeout, over, crowded)
         self._wait = wait
         self._packed = pack(("WAIT", wait.replicas, round(wait.seconds * 1000)))
-        self._next: deque[_Call] = deque()
-        self._batch: list[tuple[_Call, object]] = []
+        self._word: Reply | None = None
+        self._next: deque[tuple[bytes, int, Reply, float]] = deque()
+        self._batch: list[tuple[Asked, object]] = []
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._next)
 
-    def ask(self, packed: bytes, count: int) -> "asyncio.Future[Any]":
-        call = _Call(packed, count, self._loop.create_future())
-        self._next.append(call)
+    def ask(self, packed: bytes, count: int = 1, reply: Reply | None = None) -> Reply:
+        reply = reply or self._loop.create_future()
+        self._next.append((packed, count, reply, self._loop.time()))
+        if len(self._next) > _CROWD:
+            self._crowded()
         self._flush()
-        return call.reply
+        return reply
 
     def _flush(self) -> None:
         if self._waiting or not self._next:
             return
         for _ in range(min(len(self._next), _TOGETHER)):
-            self._send(self._next.popleft())
-        self._send(_Call(self._packed, 1, self._loop.create_future()))
+            packed, count, reply, _ = self._next.popleft()
+            super().ask(packed, count, reply)
+        self._word = super().ask(self._packed)
 
-    def _answer(self, call: _Call, reply: object) -> None:
-        if call.packed is not self._packed:
-            self._batch.append((call, reply))
+    def _answer(self, asked: Asked, answer: object) -> None:
+        if asked[0] is not self._word:
+            self._batch.append((asked, answer))
             return
-        short = not isinstance(reply, int) or reply < self._wait.replicas
+        short = not isinstance(answer, int) or answer < self._wait.replicas
         for done, result in self._batch:
-            done.settle(result)
-            if short and not isinstance(result, Exception):
+            super()._answer(done, result)
+            if done[0] is not None and short and not isinstance(result, Exception):
                 self._wait.short()
         self._batch.clear()
         self._flush()
 
+    def _asked(self) -> Iterable[Asked]:
+        coming = ((reply, since) for _, _, reply, since in self._next)
+        return chain([asked for asked, _ in self._batch], self._waiting, coming)
+
     def _fail(self, error: Exception) -> None:
-        for call, _ in self._batch:
-            call.settle(error)
+        for asked, _ in self._batch:
+            super()._answer(asked, error)
         self._batch.clear()
         super()._fail(error)
         while self._next:
-            self._next.popleft().settle(error)
+            _, _, reply, since = self._next.popleft()
+            super()._answer((reply, since), error)
 
 
 class Lanes:
     """Up to `size` connections to one server. Commands go out as they come, and replies come in their order.
 
-    A caller that gives up disturbs nobody: its reply is read and dropped. A connection on which nothing is heard for
-    `timeout` seconds is closed. A command that was lost with a connection which had been there before, a stale one, is
-    sent again on another, and in the end on a new one: all of ours may be sent twice. If nothing was heard on one, the
-    others are not used any more either: by then the master may be another, and the old one back without knowing it.
+    A command takes at most `timeout` seconds, whatever happens. A caller that gives up disturbs nobody: its reply is
+    read and dropped. A connection on which nothing is heard for `timeout` is closed. A command that was lost with a
+    connection which had been there before, a stale one, is sent again on another, and in the end on a new one: all of
+    ours may be sent twice. If nothing was heard on one, the others are not used any more either: by then the master may
+    be another, and the old one back without knowing it.
 
     `durable` are those that wait for replicas, as `wait` says: connections of their own, so that nothing else waits
     with them; these ones where there is nothing to wait for.
@@ -248,19 +281,32 @@ class Lanes:
         self._opening: asyncio.Task[_Line] | None = None
         self._closed = False
 
-    async def call(self, packed: bytes, count: int = 1) -> Any:  # noqa: ANN401 - Redis answers anything
-        """The reply to the last of `count` packed commands."""
+    async def call(self, packed: bytes, count: int = 1, script: Script | None = None) -> Any:  # noqa: ANN401 - Redis answers anything
+        """The reply to the last of `count` packed commands. A server that does not know their `script` is given it."""
+        began, lines = monotonic(), self._lines
+        if lines:
+            answer = await (lines[0] if len(lines) == 1 else min(lines, key=len)).ask(packed, count)
+            if not isinstance(answer, Exception):
+                return answer
+            if isinstance(answer, NoScriptError) and script is not None:
+                packed, script = script.spelled_out(packed), None
+            elif not isinstance(answer, _Lost):
+                raise answer
+        async with asyncio.timeout(self._timeout - (monotonic() - began)):
+            return await self._patiently(packed, count, script)
+
+    async def _patiently(self, packed: bytes, count: int, script: Script | None) -> Any:  # noqa: ANN401
         for _ in range(self._size + 2):
             fresh = not self._lines
-            line = self._free()
-            if line is None:
-                line = await self._line()
-            reply = await line.ask(packed, count)
-            if not isinstance(reply, Exception):
-                return reply
-            if fresh or not isinstance(reply, _Lost):
+            line = await self._line() if fresh else min(self._lines, key=len)
+            answer = await line.ask(packed, count)
+            if isinstance(answer, NoScriptError) and script is not None:
+                answer = await line.ask(script.spelled_out(packed), count)
+            if not isinstance(answer, Exception):
+                return answer
+            if fresh or not isinstance(answer, _Lost):
                 break
-        raise reply
+        raise answer
 
     def leave(self) -> None:
         """Use none of these connections any more, since the server is another; what waits is still answered."""
@@ -281,19 +327,10 @@ class Lanes:
             line.end(RedisConnectionError("closed"))
         await asyncio.sleep(0)  # sockets are closed in the loop's next round
 
-    def _free(self) -> _Line | None:
-        """The least busy connection."""
-        if self._closed:
-            raise RedisConnectionError("closed")
-        if not self._lines:
-            return None
-        line = self._lines[0] if len(self._lines) == 1 else min(self._lines, key=len)
-        if len(line) >= _CROWD and len(self._lines) < self._size:
-            self._open()
-        return line
-
     async def _line(self) -> _Line:
         """A new connection, the same for all who wait for one."""
+        if self._closed:
+            raise RedisConnectionError("closed")
         opening = self._open()
         try:
             return await asyncio.shield(opening)
@@ -301,6 +338,10 @@ class Lanes:
             raise
         except Exception as exc:
             raise RedisConnectionError(repr(exc)) from exc
+
+    def _crowded(self) -> None:
+        if len(self._lines) < self._size and not self._closed:
+            self._open()
 
     def _open(self) -> "asyncio.Task[_Line]":
         if self._opening is None:
@@ -322,9 +363,9 @@ class Lanes:
             await connection.disconnect(nowait=True)
             raise
         if self._wait is None:
-            line = _Line(connection, self._timeout, self._over)
+            line = _Line(connection, self._timeout, self._over, self._crowded)
         else:
-            line = _DurableLine(connection, self._timeout, self._over, self._wait)
+            line = _DurableLine(connection, self._timeout, self._over, self._crowded, self._wait)
         self._lines.append(line)
         return line
 

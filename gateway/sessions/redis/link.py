@@ -5,9 +5,6 @@ Everything that can go wrong on the way becomes StoreUnavailable with a message 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import cached_property
-from hashlib import sha1
-from importlib.resources import files
 from typing import Any, Protocol, TypeVar
 
 from redis.asyncio.sentinel import MasterNotFoundError
@@ -16,7 +13,6 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     NoPermissionError,
-    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -24,7 +20,8 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from gateway.errors import StoreUnavailable
-from gateway.sessions.redis.lanes import FAILURES, Lanes, pack
+from gateway.sessions.redis.lanes import FAILURES, Lanes
+from gateway.sessions.redis.wire import Script, pack
 
 T = TypeVar("T")
 
@@ -32,51 +29,21 @@ _NO_WRITES = ("NOREPLICAS", "MISCONF")
 
 
 class Link(Protocol):
-    """A way to Redis. Raises lanes.FAILURES; limits of time beyond those of one connection are the caller's."""
+    """A way to Redis. Raises lanes.FAILURES; each command is limited in time as Lanes says."""
 
-    async def call(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 - Redis answers anything
-        """One command about `key`, which chooses the server."""
+    def call(self, key: str, *args: str | bytes | float) -> Coroutine[Any, Any, Any]:
+        """What Redis answers to one command about `key`, which chooses the server."""
 
-    async def write(self, key: str, *args: str | bytes | float) -> Any:  # noqa: ANN401 - Redis answers anything
-        """The same, and where replicas are to be waited for, their word is awaited before the reply is given."""
+    def run(
+        self, script: Script, keys: tuple[str, ...], *args: str | bytes | float, durable: bool = False
+    ) -> Coroutine[Any, Any, Any]:
+        """The result of a script on its keys. `durable`: where replicas are to be waited for, their word is awaited."""
 
     async def everywhere(self, *args: str) -> list[Any]:
         """One command to every server that takes writes."""
 
     async def close(self) -> None:
         """Let go of all connections; calls that wait fail."""
-
-
-class Script:
-    """A Lua script beside this file, or in another package."""
-
-    def __init__(self, name: str, package: str = __package__) -> None:
-        self._name = name
-        self._package = package
-
-    @cached_property
-    def source(self) -> str:
-        """The text."""
-        return files(self._package).joinpath(f"{self._name}.lua").read_text("utf-8")
-
-    @cached_property
-    def sha(self) -> str:
-        """What EVALSHA calls it by."""
-        return sha1(self.source.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(self, link: Link, keys: tuple[str, ...], *args: str | bytes | float) -> Any:  # noqa: ANN401
-        """Its result. A server that does not know the script (restarted, failed over, flushed) is given it."""
-        try:
-            return await link.call(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return await link.call(keys[0], "EVAL", self.source, len(keys), *keys, *args)
-
-    async def write(self, link: Link, keys: tuple[str, ...], *args: str | bytes | float) -> Any:  # noqa: ANN401
-        """The same, as `Link.write`."""
-        try:
-            return await link.write(keys[0], "EVALSHA", self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            return await link.write(keys[0], "EVAL", self.source, len(keys), *keys, *args)
 
 
 def takes_no_writes(exc: BaseException) -> bool:
@@ -127,8 +94,10 @@ class Server:
     def call(self, key: str, *args: str | bytes | float) -> Coroutine[Any, Any, Any]:  # noqa: ARG002 - Cluster needs it
         return self.lanes.call(pack(args))
 
-    def write(self, key: str, *args: str | bytes | float) -> Coroutine[Any, Any, Any]:  # noqa: ARG002 - Cluster needs it
-        return self.lanes.durable.call(pack(args))
+    def run(
+        self, script: Script, keys: tuple[str, ...], *args: str | bytes | float, durable: bool = False
+    ) -> Coroutine[Any, Any, Any]:
+        return (self.lanes.durable if durable else self.lanes).call(script.packed(keys, args), script=script)
 
     async def everywhere(self, *args: str) -> list[Any]:
         return [await self.lanes.call(pack(args))]

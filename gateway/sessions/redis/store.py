@@ -18,8 +18,7 @@ from redis.exceptions import ResponseError
 from gateway.errors import SessionGone, SessionLimit, SessionTooLarge, StoreUnavailable
 from gateway.sessions import codec
 from gateway.sessions.breaker import Breaker
-from gateway.sessions.deadlines import Deadlines
-from gateway.sessions.known import unchanged
+from gateway.sessions.known import covers, unchanged
 from gateway.sessions.redis.edit import STAGED, fields_of, patch_arguments
 from gateway.sessions.redis.fields import (
     NOW,
@@ -33,7 +32,8 @@ from gateway.sessions.redis.fields import (
 )
 from gateway.sessions.redis.index import Entry, Index, read_cursor
 from gateway.sessions.redis.lanes import FAILURES
-from gateway.sessions.redis.link import Link, Script, takes_no_writes, unavailable
+from gateway.sessions.redis.link import Link, takes_no_writes, unavailable
+from gateway.sessions.redis.wire import Script
 from gateway.sessions.store import (
     ANY,
     OUTCOMES,
@@ -84,7 +84,7 @@ class RedisStore:
     ) -> None:
         self._link = link
         self._prefix = prefix
-        self._deadlines = Deadlines(timeout)
+        self._timeout = timeout
         self._tombstone = tombstone
         self.breaker = breaker or Breaker(time.monotonic)
         self._index = Index(link, prefix)
@@ -97,10 +97,9 @@ class RedisStore:
     def load(
         self, key: SessionKey, *, turns: int, marks: bool, keep: float, below: int = 0, known: Session | None = None
     ) -> Coroutine[Any, Any, Session | None]:
-        window = Window(turns, below, marks, keep)
-        if known is not None and not window.is_in(known):
+        if known is not None and (below or not covers(known, turns=turns, marks=marks)):
             known = None
-        return self._within(self._read, key, window, known)
+        return self._once(self._read, key, Window(turns, below, marks, keep), known)
 
     async def turns(self, key: SessionKey, *, first: int, count: int) -> Mapping[int, Turn]:
         first = max(first, 1)
@@ -112,15 +111,16 @@ class RedisStore:
         return part[0].head if part is not None else None
 
     def append(self, key: SessionKey, append: Append) -> Coroutine[Any, Any, Appended]:
-        return self._within(self._put, key, append)
+        guarded = self._within if append.generation is None else self._once
+        return guarded(self._put, key, append)
 
     async def flag(self, key: SessionKey, number: int, token: str, *, unconfirmed: bool) -> bool:
         args = (number, stored_token(token), int(unconfirmed))
-        return bool(await self._within(self._flag.run, self._link, (self._key(key.tag),), *args))
+        return bool(await self._within(self._link.run, self._flag, (self._key(key.tag),), *args))
 
     async def delete(self, key: SessionKey) -> bool:
         keys = (self._key(key.tag), *self._beside(key, "d", "l"))
-        existed = await self._within(self._delete.write, self._link, keys, int(self._tombstone * 1000))
+        existed = await self._within(self._link.run, self._delete, keys, int(self._tombstone * 1000), durable=True)
         with suppress(StoreUnavailable):  # then the entries fall out when they are met
             await self._within(self._index.remove, key)
         return bool(existed)
@@ -128,7 +128,7 @@ class RedisStore:
     async def patch(self, key: SessionKey, patch: Patch) -> bool:
         if patch.keep is not None:
             await self._within(self._index.place, key, None, patch.keep)
-        reply = await self._within(self._patch.run, self._link, (self._key(key.tag),), *patch_arguments(patch))
+        reply = await self._within(self._link.run, self._patch, (self._key(key.tag),), *patch_arguments(patch))
         match reply:
             case [b"ok", _]:
                 return True
@@ -142,13 +142,13 @@ class RedisStore:
         beside = f"{self._prefix}{{{key.tag}}}:w:{token_hex(8)}"
         count = 0
         for fields in fields_of(key, session, token_hex(8)):
-            await self._within(self._stage.run, self._link, (beside,), STAGED, *fields)
+            await self._within(self._link.run, self._stage, (beside,), STAGED, *fields)
             count += len(fields) // 2
         life = max((session.head.expires - session.head.updated) / 1000, 0.0)
         await self._within(self._index.place, key, session.head.updated, life)
         that = (over.generation, over.revision) if isinstance(over, Head) else ()
         keys, args = (self._key(key.tag), beside), (int(bool(over)), session.head.expires, count, *that)
-        done = await self._within(self._install.run, self._link, keys, *args)
+        done = await self._within(self._link.run, self._install, keys, *args)
         if done < 0:
             raise StoreUnavailable("The session took too long to write; try again.", code="store_unavailable")
         return bool(done)
@@ -229,26 +229,45 @@ class RedisStore:
         return [answer[1].decode() for answer in answers if answer]
 
     async def _within(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        openings = self.breaker.openings
+        """A step of several commands."""
+
+        async def limited() -> T:
+            async with asyncio.timeout(self._timeout):
+                return await step(*args, **kwargs)
+
+        return await self._once(limited)
+
+    async def _once(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A step that is limited in time by itself; the breaker permits it and learns how it ended."""
+        breaker = self.breaker
+        attempt = breaker.begin()
         try:
-            with self.breaker.attempt():
-                try:
-                    with self._deadlines.block():
-                        return await step(*args, **kwargs)
-                except FAILURES as exc:
-                    if not takes_no_writes(exc):
-                        raise unavailable(exc) from exc
-                    refusal = exc
-                except _ODD as exc:
-                    _LOGGER.exception("Redis answered with something that is not understood")
-                    raise StoreUnavailable(
-                        "The session store answered with something that is not understood.", code="store_unavailable"
-                    ) from exc
-        except StoreUnavailable as exc:
-            if self.breaker.openings > openings:
-                _LOGGER.warning("Redis fails and is left alone for a while: %s (%r)", exc.message, exc.__cause__)
+            result = await step(*args, **kwargs)
+        except Exception as exc:
+            failure = self._failure(exc, attempt)
+            if failure is exc:
+                raise
+            raise failure from exc
+        except BaseException:
+            breaker.end(attempt, failed=None)
             raise
-        raise unavailable(refusal) from refusal  # no failure to the breaker: reading goes on
+        if attempt is not None or breaker.failures:
+            breaker.end(attempt, failed=False)
+        return result
+
+    def _failure(self, exc: Exception, attempt: object) -> Exception:
+        """What is told of a step that failed with `exc`."""
+        told, failed, openings = exc, isinstance(exc, StoreUnavailable), self.breaker.openings
+        if isinstance(exc, FAILURES):
+            told, failed = unavailable(exc), not takes_no_writes(exc)  # then reading goes on
+        elif isinstance(exc, _ODD):
+            _LOGGER.error("Redis answered with something that is not understood", exc_info=exc)
+            message = "The session store answered with something that is not understood."
+            told, failed = StoreUnavailable(message, code="store_unavailable"), True
+        self.breaker.end(attempt, failed=failed)
+        if self.breaker.openings > openings:
+            _LOGGER.warning("Redis fails and is left alone for a while: %s (%r)", told, exc)
+        return told
 
     def _key(self, tag: str) -> str:
         return f"{self._prefix}{{{tag}}}:s"
@@ -261,20 +280,22 @@ class RedisStore:
 
     async def _read(self, key: SessionKey, window: Window, known: Session | None = None) -> Session | None:
         """The head and the turns of a window, in as many calls as their bytes need."""
-        name = self._key(key.tag)
-        for _ in range(_ROUNDS):
-            reply = await self._load.run(self._link, (name,), *load_arguments(window, known))
-            if reply is None:
-                return None
-            if known is not None and isinstance(reply, int):
-                return unchanged(known, turns=window.turns, marks=window.marks, expires=reply)
-            session, _ = read_session(reply, window, known)
-            bottom = max(session.head.first, (window.below or session.head.next) - window.turns)
-            if next(iter(session.turns), bottom) <= bottom:
-                return session
-            whole = await self._rest(name, session, bottom)
-            if whole is not None:
-                return whole
+        name, began = self._key(key.tag), time.monotonic()
+        reply = await self._link.run(self._load, (name,), *load_arguments(window, known))
+        if known is not None and isinstance(reply, int):
+            return unchanged(known, turns=window.turns, marks=window.marks, expires=reply)
+        session = read_session(reply, window, known)[0] if reply is not None else None
+        if session is None or _is_whole(session, window):
+            return session
+        async with asyncio.timeout(self._timeout - (time.monotonic() - began)):
+            for _ in range(_ROUNDS):
+                whole = await self._rest(name, session, window.bottom(session.head))
+                if whole is not None:
+                    return whole
+                part = await self._part(name, window)
+                if part is None or _is_whole(part[0], window):
+                    return part and part[0]
+                session = part[0]
         raise StoreUnavailable("The session changes faster than it can be read.", code="store_unavailable")
 
     async def _rest(self, name: str, session: Session, bottom: int) -> Session | None:
@@ -293,7 +314,7 @@ class RedisStore:
 
     async def _part(self, name: str, window: Window) -> tuple[Session, int] | None:
         """One call's worth, and the revision at which turns were replaced last."""
-        reply = await self._load.run(self._link, (name,), *load_arguments(window))
+        reply = await self._link.run(self._load, (name,), *load_arguments(window))
         return read_session(reply, window) if reply is not None else None
 
     async def _put(self, key: SessionKey, append: Append) -> Appended:
@@ -315,7 +336,7 @@ class RedisStore:
             keys += self._beside(key, "d", "l", f"k:{append.reserved.retry}")
         elif append.generation is None:
             keys += self._beside(key, "d")
-        reply = await self._append.write(self._link, keys, *append_arguments(key, append, turn, mark))
+        reply = await self._link.run(self._append, keys, *append_arguments(key, append, turn, mark), durable=True)
         appended = read_appended(reply, len(turn))
         self._index.used(key, reply[NOW], limits)
         return appended
@@ -331,7 +352,7 @@ class RedisStore:
 
     async def _hold(self, key: SessionKey, reservation: Reservation, verb: str) -> Any:  # noqa: ANN401
         keys = (self._key(key.tag), *self._beside(key, "l", f"k:{reservation.retry}"))
-        return await self._reserve.run(self._link, keys, *reserve_arguments(verb, reservation))
+        return await self._link.run(self._reserve, keys, *reserve_arguments(verb, reservation))
 
     async def _refuse_more(self, key: SessionKey, limits: Limits) -> None:
         if limits.max_sessions and await self._index.count(key, limits) >= limits.max_sessions:
@@ -381,3 +402,9 @@ class RedisStore:
         read = await asyncio.gather(*(self._link.call(key, "HMGET", key, "owner", "user", "id") for key in keys))
         await self._index.drop(name, [e for e, (o, _, _) in zip(entries, read, strict=True) if o is None])
         return [SessionKey(*(part.decode() for part in parts)) for parts in read if parts[0] is not None]
+
+
+def _is_whole(session: Session, window: Window) -> bool:
+    """Whether all turns of a window were read that there are."""
+    bottom = window.bottom(session.head)
+    return next(iter(session.turns), bottom) <= bottom
