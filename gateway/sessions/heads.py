@@ -19,7 +19,7 @@ def after(head: Head, append: Append, *, now: int, expires: int, number: int, si
         expires=expires,
         cut=head.cut if append.cut is None else append.cut,
         resends=head.resends if append.resends is None else append.resends,
-        pin=head.pin if append.pin is None and not append.drop_pin else _pin(head.pin, append),
+        pin=_pin(head.pin, append),
         last=origin or head.last,
         totals=_sum(head.totals, append),
     )
@@ -49,7 +49,7 @@ def patched(head: Head, patch: Patch, now: int) -> Head:
 
 
 def _pin(pin: Pin | None, append: Append) -> Pin | None:
-    if pin != append.pin_was:
+    if pin != append.pin_was or (append.pin is None and not append.drop_pin):
         return pin
     return None if append.drop_pin else append.pin
 

@@ -28,7 +28,7 @@ class Seen:
     """Sessions as they were loaded last, by tag, in about `budget` bytes; those that were not used longest go first.
 
     The store tells with each load whether they still hold, so nothing here can be wrong, only of no use. What was not
-    used for some ten minutes goes with one that comes. `clock` gives seconds that never go back.
+    used for ten minutes goes with the next one that comes. `clock` gives seconds that never go back.
     """
 
     def __init__(self, budget: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,6 @@ class Seen:
         self._sessions: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = 0
         self._whole = self._rest = 0
-        self._look = 0.0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -90,22 +89,15 @@ class Seen:
         self._bytes += size - found.size
         found.session, found.size = session, size
         self._use(tag, found)
-        while self._bytes > self._budget or self._oldest_is_idle(found.used):
-            self.drop(next(iter(self._sessions)))
+        while self._sessions:
+            tag, oldest = next(iter(self._sessions.items()))
+            if self._bytes <= self._budget and oldest.used > found.used - _IDLE:
+                break
+            self.drop(tag)
 
     def _use(self, tag: str, found: _Kept) -> None:
         found.used = self._clock()
         self._sessions.move_to_end(tag)
-
-    def _oldest_is_idle(self, now: float) -> bool:
-        """Looked for now and then only."""
-        if now < self._look:
-            return False
-        oldest = next(iter(self._sessions.values()), None)
-        idle = oldest is not None and oldest.used <= now - _IDLE
-        if not idle:
-            self._look = now + _IDLE / 20
-        return idle
 
     def drop(self, tag: str) -> None:
         """Forget a session."""

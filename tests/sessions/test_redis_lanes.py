@@ -95,7 +95,7 @@ async def test_behind_a_wait_for_replicas_each_has_its_time_too() -> None:
         answers = await asked(link, durable=True)
         assert answers[0][0] == b"0"
         assert [answer for answer, _ in answers[3:]] == [TimeoutError] * 3
-        assert all(took < TIMEOUT + 0.3 for _, took in answers)
+        assert all(took < TIMEOUT + 0.2 for _, took in answers)  # also of those that were sent later than asked
 
 
 async def test_a_server_that_knows_no_script_is_given_it(redis_server: Process) -> None:

@@ -175,11 +175,11 @@ def decode_stop(reason: str | None, met: str | int | None, parts: list[AnyPart])
     stop = _STOPS.get(reason or "", Stop.END)
     if stop is not Stop.END:
         return stop, ""
-    for part in parts:
-        if isinstance(part, ToolCall):
-            return Stop.TOOL_CALLS, ""
-        if isinstance(part, Refusal) and not any(isinstance(other, ToolCall) for other in parts):
-            return Stop.REFUSED, ""
+    kinds = {type(part) for part in parts}
+    if ToolCall in kinds:
+        return Stop.TOOL_CALLS, ""
+    if Refusal in kinds:
+        return Stop.REFUSED, ""
     return (Stop.STOP_SEQUENCE, met) if isinstance(met, str) else (stop, "")
 
 

@@ -1,6 +1,6 @@
 """What the scripts of the Redis store are given, and what they answer."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from secrets import token_hex
@@ -74,32 +74,26 @@ def stored_token(token: str) -> str:
 def append_arguments(key: SessionKey, append: Append, turn: bytes, mark: bytes) -> list[str | bytes | float]:
     """ARGV of append.lua."""
     pin, was, origin = append.pin, append.pin_was, append.turn.reply.origin
-    verb = "keep"  # also what is set to what it was
-    if pin != was:
-        verb = "set" if pin is not None else "drop" if append.drop_pin else "keep"
+    verb = "set" if pin is not None else "drop" if append.drop_pin else "keep"
+    if verb == "keep" or pin == was:  # what is set to what it was stays
+        verb, pin, was = "keep", None, None
     args: list[str | bytes | float] = [_lines(append, verb), turn, mark]
     if verb != "keep":
         args.append(b"" if was is None else codec.encode(was))
-        if pin is not None:
-            args.append(codec.encode(pin))
+    if pin is not None:
+        args.append(codec.encode(pin))
     if origin is not None:
         args += ("last", codec.encode(origin))
     if not append.generation:
         args += ("owner", key.owner, "user", key.user, "id", key.id)
-    if append.system is not None or append.preamble is not None or append.tools is not None:
-        args += _said(append)
+    for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
+        if said is not None:
+            args += (name, codec.encode(said))
     if append.resends is not None:
         args += ("resends", int(append.resends))
     if append.cut is not None:
         args += ("cut", append.cut)
     return args
-
-
-def _said(append: Append) -> Iterator[str | bytes]:
-    for name, said in (("system", append.system), ("preamble", append.preamble), ("tools", append.tools)):
-        if said is not None:
-            yield name
-            yield codec.encode(said)
 
 
 def _lines(append: Append, pin: str) -> str:

@@ -83,8 +83,8 @@ class _Line(asyncio.Protocol):
         """Commands that wait for their replies."""
         return len(self._waiting)
 
-    def ask(self, packed: bytes, count: int = 1, reply: Reply | None = None) -> Reply:
-        """The reply to the last of `count` packed commands."""
+    def ask(self, packed: bytes, count: int = 1, asked: tuple[Reply, float] | None = None) -> Reply:
+        """The reply to the last of `count` packed commands, which may have been `asked` for before."""
         now, waiting = self._loop.time(), self._waiting
         if not waiting:
             self._since = now
@@ -92,13 +92,13 @@ class _Line(asyncio.Protocol):
                 self._timer = self._loop.call_at(now + self._timeout, self._check)
         if count > 1:
             waiting.extend([(None, now)] * (count - 1))
-        if reply is None:
-            reply = self._loop.create_future()
-        waiting.append((reply, now))
+        if asked is None:
+            asked = (self._loop.create_future(), now)
+        waiting.append(asked)
         if not self._unsent:
             self._loop.call_soon(self._write)
         self._unsent.append(packed)
-        return reply
+        return asked[0]
 
     def retire(self) -> None:
         """What waits is still answered; nothing new goes out."""
@@ -165,17 +165,19 @@ class _Line(asyncio.Protocol):
             self._timer = self._loop.call_at(min(self._since, oldest) + self._timeout, self._check)
 
     def _end_late(self, now: float) -> float:
-        """When the oldest command began that may wait on."""
-        for reply, asked in self._asked():
+        """When the oldest command was asked that may wait on, `now` for none."""
+        oldest = now
+        for reply, since in self._asked():
             if reply is None or reply.done():
                 continue
-            if asked + self._timeout > now:
-                return asked
-            reply.set_result(TimeoutError())
-        return now
+            if since + self._timeout > now:
+                oldest = min(oldest, since)
+            else:
+                reply.set_result(TimeoutError())
+        return oldest
 
     def _asked(self) -> Iterable[Asked]:
-        """All commands without an answer, in their order."""
+        """All commands without an answer."""
         return self._waiting
 
     def _fail(self, error: Exception) -> None:
@@ -198,26 +200,25 @@ class _DurableLine(_Line):
         self._wait = wait
         self._packed = pack(("WAIT", wait.replicas, round(wait.seconds * 1000)))
         self._word: Reply | None = None
-        self._next: deque[tuple[bytes, int, Reply, float]] = deque()
+        self._next: deque[tuple[bytes, int, tuple[Reply, float]]] = deque()
         self._batch: list[tuple[Asked, object]] = []
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._next)
 
-    def ask(self, packed: bytes, count: int = 1, reply: Reply | None = None) -> Reply:
-        reply = reply or self._loop.create_future()
-        self._next.append((packed, count, reply, self._loop.time()))
+    def ask(self, packed: bytes, count: int = 1, asked: tuple[Reply, float] | None = None) -> Reply:
+        asked = asked or (self._loop.create_future(), self._loop.time())
+        self._next.append((packed, count, asked))
         if len(self._next) > _CROWD:
             self._crowded()
         self._flush()
-        return reply
+        return asked[0]
 
     def _flush(self) -> None:
         if self._waiting or not self._next:
             return
         for _ in range(min(len(self._next), _TOGETHER)):
-            packed, count, reply, _ = self._next.popleft()
-            super().ask(packed, count, reply)
+            super().ask(*self._next.popleft())
         self._word = super().ask(self._packed)
 
     def _answer(self, asked: Asked, answer: object) -> None:
@@ -233,8 +234,7 @@ class _DurableLine(_Line):
         self._flush()
 
     def _asked(self) -> Iterable[Asked]:
-        coming = ((reply, since) for _, _, reply, since in self._next)
-        return chain([asked for asked, _ in self._batch], self._waiting, coming)
+        return chain([asked for asked, _ in self._batch], self._waiting, [asked for _, _, asked in self._next])
 
     def _fail(self, error: Exception) -> None:
         for asked, _ in self._batch:
@@ -242,8 +242,7 @@ class _DurableLine(_Line):
         self._batch.clear()
         super()._fail(error)
         while self._next:
-            _, _, reply, since = self._next.popleft()
-            super()._answer((reply, since), error)
+            super()._answer(self._next.popleft()[2], error)
 
 
 class Lanes:
@@ -288,9 +287,7 @@ class Lanes:
             answer = await (lines[0] if len(lines) == 1 else min(lines, key=len)).ask(packed, count)
             if not isinstance(answer, Exception):
                 return answer
-            if isinstance(answer, NoScriptError) and script is not None:
-                packed, script = script.spelled_out(packed), None
-            elif not isinstance(answer, _Lost):
+            if not isinstance(answer, _Lost | NoScriptError):
                 raise answer
         async with asyncio.timeout(self._timeout - (monotonic() - began)):
             return await self._patiently(packed, count, script)

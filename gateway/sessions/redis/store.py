@@ -229,7 +229,7 @@ class RedisStore:
         return [answer[1].decode() for answer in answers if answer]
 
     async def _within(self, step: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """A step of several commands."""
+        """A step of any number of commands, all within the time."""
 
         async def limited() -> T:
             async with asyncio.timeout(self._timeout):
