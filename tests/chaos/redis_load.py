@@ -228,17 +228,15 @@ async def two_gateways(redis: str, more: str = "") -> AsyncIterator[list[Running
 async def under_load(
     gateways: list[Running], fault: Fault, *, before: float = 1.0, after: float = 0.5, clients: int = CLIENTS
 ) -> Run:
-    """Load from `before` seconds ahead of the fault until all workers store turns again, and `after` seconds more."""
+    """Load until all workers store turns, `before` seconds, the fault, until all do again, `after` seconds more."""
     run, stop = Run(), asyncio.Event()
     tasks = [asyncio.create_task(_client(run, gateways, number, stop)) for number in range(clients)]
+    await _storing(run, len(gateways))
     await asyncio.sleep(before)
     run.begun = monotonic()
     await fault()
     run.over = monotonic()
-    workers = range(len(gateways))
-    end = monotonic() + PATIENCE
-    while monotonic() < end and not all(_back(run, worker) for worker in workers):  # noqa: ASYNC110 - clients note much
-        await asyncio.sleep(0.05)
+    end = await _storing(run, len(gateways))
     await asyncio.sleep(after)
     stop.set()
     await asyncio.gather(*tasks)
@@ -248,6 +246,14 @@ async def under_load(
         run.counted = await asyncio.to_thread(counted, gateways)
     run.logged = [line for gateway in gateways for line in gateway.lines() if "request_id" in line and "store" in line]
     return run
+
+
+async def _storing(run: Run, workers: int) -> float:
+    """Wait until all workers store turns, as long as there is patience: until then."""
+    end = monotonic() + PATIENCE
+    while monotonic() < end and not all(_back(run, worker) for worker in range(workers)):  # noqa: ASYNC110 - much is noted
+        await asyncio.sleep(0.05)
+    return end
 
 
 def _back(run: Run, worker: int) -> bool:

@@ -12,7 +12,7 @@ async def test_a_failover_loses_no_turn_that_a_replica_had_confirmed() -> None:
 
 
 async def test_what_a_failover_loses_was_counted_as_unreplicated() -> None:
-    run, short = await failover(Case(silent=0.5, replicas=1), before=1.0, clients=8)
+    run, short = await failover(Case(silent=2.0, replicas=1), before=1.0, clients=8)
     assert 0 < len(run.lost()) <= short
     assert not run.doubled()
     assert not run.astray()

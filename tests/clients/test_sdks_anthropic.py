@@ -1,5 +1,6 @@
 """Anthropic's SDK through a gateway process to a provider of each kind."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -16,8 +17,9 @@ pytestmark = pytest.mark.parametrize("model", MODELS)
 
 
 @pytest.fixture
-def sdk(world: World) -> Anthropic:
-    return Anthropic(base_url=world.url, api_key="x", max_retries=0)
+def sdk(world: World) -> Iterator[Anthropic]:
+    with Anthropic(base_url=world.url, api_key="x", max_retries=0) as client:
+        yield client
 
 
 def ask(sdk: Anthropic, model: str, content: Any, *, stream: bool, **more: Any) -> Any:

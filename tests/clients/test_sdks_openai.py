@@ -1,6 +1,7 @@
 """OpenAI's SDK, chat and responses, through a gateway process to a provider of each kind."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -19,8 +20,9 @@ pytestmark = pytest.mark.parametrize("model", MODELS)
 
 
 @pytest.fixture
-def sdk(world: World) -> OpenAI:
-    return OpenAI(base_url=f"{world.url}/v1", api_key="x", max_retries=0)
+def sdk(world: World) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{world.url}/v1", api_key="x", max_retries=0) as client:
+        yield client
 
 
 def user(content: Any) -> Any:

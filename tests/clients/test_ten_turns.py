@@ -80,10 +80,11 @@ EXPECTED = [
 class Talk:
     """Ten turns, each over another gateway, SDK, provider, whole or streamed."""
 
-    def __init__(self, gateways: list[Running], session: str) -> None:
+    def __init__(self, gateways: list[Running], session: str, stack: ExitStack) -> None:
         self._headers = {"X-Session-ID": session}
-        self._openai = [OpenAI(base_url=f"{g.url}/v1", api_key="x", max_retries=0) for g in gateways]
-        self._anthropic = [Anthropic(base_url=g.url, api_key="x", max_retries=0) for g in gateways]
+        enter = stack.enter_context
+        self._openai = [enter(OpenAI(base_url=f"{g.url}/v1", api_key="x", max_retries=0)) for g in gateways]
+        self._anthropic = [enter(Anthropic(base_url=g.url, api_key="x", max_retries=0)) for g in gateways]
 
     def chat(self, n: int, model: str, messages: list[Any], *, stream: bool, **more: Any) -> None:
         client = self._openai[n % len(self._openai)]
@@ -147,7 +148,7 @@ def test_ten_turns_reach_the_providers_as_one_conversation(
             if store == "redis"
             else [stack.enter_context(running(config, "--workers", "2"))]
         )
-        Talk(gateways, "ten").run(stream=stream)
+        Talk(gateways, "ten", stack).run(stream=stream)
         listed = gateways[-1].get("/v0/management/sessions/ten", Authorization="Bearer manage-me-please")[1]
     requests = sorted([*chat.seen, *claude.seen], key=lambda seen: len(said(seen.body)))
     assert len(requests) == 10

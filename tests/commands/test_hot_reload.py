@@ -58,7 +58,9 @@ def started(tmp_path: Path, workers: int = 1) -> Iterator[Gateway]:
     with provider() as (_, url):
         config = CONFIG.format(workers=workers, directory=tmp_path / "s", url=url)
         with running(config) as process:
-            yield Gateway(process)
+            gateway = Gateway(process)
+            with gateway.http:
+                yield gateway
 
 
 def test_a_changed_file_is_in_force_within_seconds_and_sessions_live_on(tmp_path: Path):

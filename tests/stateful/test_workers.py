@@ -52,10 +52,10 @@ def script(seen: Seen) -> Say:
 class World:
     """Two gateways and what stands behind them."""
 
-    def __init__(self, urls: list[str], behind: Scripted) -> None:
+    def __init__(self, urls: list[str], behind: Scripted, stack: ExitStack) -> None:
         self.urls = urls
         self.behind = behind
-        self._openai = [OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) for url in urls]
+        self._openai = [stack.enter_context(OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0)) for url in urls]
         self._turn = 0
 
     @property
@@ -80,7 +80,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         redis = stack.enter_context(one()).url if request.param == "redis" else "redis://unused"
         config = CONFIG.format(store=request.param, folder=folder, redis=redis, url=url)
         gateways = [stack.enter_context(running(config)) for _ in range(2)]
-        yield World([gateway.url for gateway in gateways], behind)
+        yield World([gateway.url for gateway in gateways], behind, stack)
 
 
 @pytest.mark.parametrize("model", list(MODELS))
