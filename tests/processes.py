@@ -63,8 +63,9 @@ class Running:
                 return error.code, _parsed(error.read())
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log, parsed."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """The log, parsed, without a line that is being written."""
+        whole = self.log.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
 
 def _parsed(body: bytes) -> Any:
