@@ -231,12 +231,13 @@ async def under_load(
     """Load until all workers store turns, `before` seconds, the fault, until all do again, `after` seconds more."""
     run, stop = Run(), asyncio.Event()
     tasks = [asyncio.create_task(_client(run, gateways, number, stop)) for number in range(clients)]
-    await _storing(run, len(gateways))
+    await _storing(run, len(gateways), monotonic() + PATIENCE)
     await asyncio.sleep(before)
     run.begun = monotonic()
     await fault()
     run.over = monotonic()
-    end = await _storing(run, len(gateways))
+    end = monotonic() + PATIENCE
+    await _storing(run, len(gateways), end)
     await asyncio.sleep(after)
     stop.set()
     await asyncio.gather(*tasks)
@@ -248,15 +249,13 @@ async def under_load(
     return run
 
 
-async def _storing(run: Run, workers: int) -> float:
-    """Wait until all workers store turns, as long as there is patience: until then."""
-    end = monotonic() + PATIENCE
-    while monotonic() < end and not all(_back(run, worker) for worker in range(workers)):  # noqa: ASYNC110 - much is noted
+async def _storing(run: Run, workers: int, end: float) -> None:
+    """Wait until all workers store turns, behind the fault if it is over, but not beyond `end`."""
+    while monotonic() < end and not all(_stores(run, n) for n in range(workers)):  # noqa: ASYNC110 - clients note much
         await asyncio.sleep(0.05)
-    return end
 
 
-def _back(run: Run, worker: int) -> bool:
+def _stores(run: Run, worker: int) -> bool:
     return any(one.worker == worker and one.sent > run.over and one.acknowledged for one in reversed(run.told))
 
 
